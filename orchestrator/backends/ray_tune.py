@@ -1,0 +1,293 @@
+"""Sweep trials on Ray Tune.
+
+A Tune trial is a thin coordinator: it borrows a group of warm workers (`worker_pool`), has them train, and reports one
+result. Tune brings scheduling and the searcher protocol (the planner's order is a `Searcher`); the journal, not Tune's
+experiment folder, is what a restart goes on from, so a killed driver needs nothing of Tune's state.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune.search import Searcher
+
+from orchestrator.backends.cluster import RayCluster
+from orchestrator.backends.worker_pool import GroupPlace, WorkerPool
+from orchestrator.errors import OrchestratorError, TaskError
+from orchestrator.ports import SmokeReport
+from orchestrator.results import TrainingResult, TrialResult
+from orchestrator.spec import ExperimentSpec, TrialSpec, evidence_scope, trial_key
+from orchestrator.training.request import TrainRequest
+
+_ATTEMPTS = 2
+"""A trial whose worker process died is tried once more on fresh workers; an error raised by the task is not."""
+
+_RANKS_FAIL_TOGETHER_S = 2.0
+"""How long the other ranks get to end by themselves after one has raised, before their processes are replaced."""
+
+_AHEAD = 2
+"""Coordinators waiting for workers beyond those training, so that Tune's own time per trial hides behind training."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Measured:
+    """What a coordinator reports of one trial."""
+
+    training: TrainingResult | None
+    error: str | None
+    wall_time_s: float
+    queue_wait_s: float
+    started_at: str
+
+
+class RayTuneRunner:
+    """`ports.TrialRunner` on a Ray cluster."""
+
+    def __init__(
+        self,
+        spec: ExperimentSpec,
+        *,
+        fingerprint: str,
+        data_root: Path | None,
+        cluster: RayCluster,
+        draining: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Start the warm workers.
+
+        Args:
+            spec: The experiment.
+            fingerprint: Of the data, part of every trial's key.
+            data_root: Folder of the prepared data, readable on every node; None when the task brings its own.
+            cluster: A connected cluster.
+            draining: Asked before each launch; True stops launching while running trials finish.
+        """
+        self._spec, self._fingerprint, self._draining = spec, fingerprint, draining
+        self._request = TrainRequest(
+            spec=spec,
+            trial=TrialSpec(model=spec.models[0].name, fraction=1.0, workers=1, seed=0),
+            fingerprint=fingerprint,
+            data_root=data_root,
+        )
+        size = cluster.pool_size(spec)
+        self._slots = min(size.workers, size.max_groups)
+        self._pool: Any = ray.remote(num_cpus=0, max_concurrency=1000)(WorkerPool).remote(size)
+        self.worker_pids: list[int] = ray.get(self._pool.ready.remote())
+
+    def smoke(self) -> list[SmokeReport]:
+        """One training step of every model on a warm worker. Raises TaskError."""
+            (worker,) = ray.get(self._pool.borrow.remote("smoke", 1))
+        try:
+            reports = []
+            for model in self._spec.models:
+                trial = replace(self._request.trial, model=model.name)
+                try:
+                    result = ray.get(worker.smoke.remote(replace(self._request, trial=trial)))
+                except ray.exceptions.RayTaskError as error:
+                    raise _as_task_error(model.name, error) from error
+                reports.append(SmokeReport(model=model.name, **asdict(result)))
+            return reports
+        finally:
+            ray.get(self._pool.give_back.remote("smoke"))
+
+    def run(self, trials: Sequence[TrialSpec], on_result: Callable[[TrialResult], bool]) -> None:
+        """Run the trials, a coordinator each, and hand every result over in this process."""
+        if not trials:
+            return
+        queue = _PlannedTrials(trials, self._draining)
+        hand_over = _HandOver(self._as_result, on_result, queue, self._pool)
+        coordinator = tune.with_parameters(_coordinate, pool=self._pool, request=self._request)
+        _quiet_tune()
+        with TemporaryDirectory(prefix="orchestrator-tune-", ignore_cleanup_errors=True) as folder:
+            tuner = tune.Tuner(
+                tune.with_resources(coordinator, {"cpu": RayCluster.COORDINATOR_CPUS}),
+                tune_config=tune.TuneConfig(
+                    search_alg=queue,
+                    num_samples=-1,
+                    max_concurrent_trials=self._slots + _AHEAD,
+                    reuse_actors=True,
+                ),
+                run_config=tune.RunConfig(name="sweep", storage_path=folder, verbose=0, callbacks=[hand_over]),
+            )
+            tuner.fit()
+        if hand_over.fault is not None:
+            raise hand_over.fault
+
+    def _as_result(self, trial: TrialSpec, measured: _Measured) -> TrialResult:
+        return TrialResult(
+            key=trial_key(self._spec, self._fingerprint, trial),
+            scope=evidence_scope(self._spec, self._fingerprint, trial.model),
+            fingerprint=self._fingerprint,
+            trial=trial,
+            status="finished" if measured.training is not None else "failed",
+            training=measured.training,
+            error=measured.error,
+            wall_time_s=measured.wall_time_s,
+            queue_wait_s=measured.queue_wait_s,
+            started_at=measured.started_at,
+        )
+
+    def close(self) -> None:
+        """End the warm workers. (Killing the pool ends its workers: it owns them.)"""
+        ray.kill(self._pool)
+
+
+def _coordinate(config: dict[str, Any], pool: Any, request: TrainRequest) -> None:
+    """The Tune trainable: one trial from borrowing its workers to its report."""
+    trial, lease = TrialSpec(**config["trial"]), config["lease"]
+    queue_wait_s = wall_time_s = 0.0
+    for _ in range(_ATTEMPTS):
+        asked_at = time.perf_counter()
+        group = ray.get(pool.borrow.remote(lease, trial.workers))
+        started_at, begun = datetime.now(UTC), time.perf_counter()
+        attempt = _train_on(group, replace(request, trial=trial))
+        wall_time_s += time.perf_counter() - begun
+        queue_wait_s += begun - asked_at
+        ray.get(pool.give_back.remote(lease, attempt.is_broken))
+        if not attempt.is_worth_retrying:
+            break
+    measured = _Measured(
+        training=attempt.training,
+        error=attempt.error,
+        wall_time_s=wall_time_s,
+        queue_wait_s=queue_wait_s,
+        started_at=started_at.isoformat(timespec="milliseconds"),
+    )
+    tune.report({"measured": measured})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Attempt:
+    """One try at a trial: its result or its error, and the state it left the workers in."""
+
+    training: TrainingResult | None = None
+    error: str | None = None
+    is_broken: bool = False
+    is_worth_retrying: bool = False
+
+
+def _train_on(group: list[Any], request: TrainRequest) -> _Attempt:
+    """Train on borrowed workers."""
+    if len(group) == 1:
+        ranks = [group[0].train.remote(request, None)]
+    else:
+        try:
+            host, port = ray.get(group[0].free_address.remote())
+        except ray.exceptions.RayError as error:
+            return _lost(error)
+        places = [GroupPlace(rank=rank, world_size=len(group), host=host, port=port) for rank in range(len(group))]
+        ranks = [worker.train.remote(request, place) for worker, place in zip(group, places, strict=True)]
+    # Waiting for whichever ends first, not for rank 0, shows a rank that raised while the others wait for it.
+    pending = list(ranks)
+    while pending:
+        done, pending = ray.wait(pending)
+        try:
+            ray.get(done)
+        except ray.exceptions.RayTaskError as error:
+            # The same fault on every rank (a diverged loss) ends them all; else the others sit in a collective.
+            still = ray.wait(pending, num_returns=len(pending), timeout=_RANKS_FAIL_TOGETHER_S)[1] if pending else []
+            return _Attempt(error=_in_words(error), is_broken=bool(still))
+        except ray.exceptions.RayError as error:
+            return _lost(error)
+    return _Attempt(training=ray.get(ranks[0]))
+
+
+def _lost(error: ray.exceptions.RayError) -> _Attempt:
+    reason = f"worker process lost: {str(error).strip().splitlines()[0]}"
+    return _Attempt(error=reason, is_broken=True, is_worth_retrying=True)
+
+
+def _in_words(error: ray.exceptions.RayTaskError) -> str:
+    cause = error.cause if isinstance(error.cause, BaseException) else error
+    if isinstance(cause, OrchestratorError):
+        return str(cause)
+    frames = traceback.extract_tb(cause.__traceback__) if cause.__traceback__ else []
+    where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    return f"{type(cause).__name__}: {cause}{where}"
+
+
+def _as_task_error(model: str, error: ray.exceptions.RayTaskError) -> TaskError:
+    cause = error.cause
+    return cause if isinstance(cause, TaskError) else TaskError(f"smoke test of model {model}: {_in_words(error)}")
+
+
+class _PlannedTrials(Searcher):
+    """Hands Tune the planned trials in order."""
+
+    def __init__(self, trials: Sequence[TrialSpec], draining: Callable[[], bool]) -> None:
+        super().__init__(metric="_", mode="max")
+        self._waiting = deque(trials)
+        self._draining = draining
+        self.is_stopped = False
+
+    def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
+        return True
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str:
+        if self.is_stopped or not self._waiting or self._draining():
+            return Searcher.FINISHED
+        return {"trial": asdict(self._waiting.popleft()), "lease": trial_id}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Nothing to learn from: the planner has the journal."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to keep: a restart plans from the journal."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing to bring back: a restart plans from the journal."""
+
+
+class _HandOver(tune.Callback):
+    """Passes each result to the sweep as it arrives; a fault in the sweep's own handling ends the sweep, not Tune."""
+
+    def __init__(
+        self,
+        as_result: Callable[[TrialSpec, _Measured], TrialResult],
+        on_result: Callable[[TrialResult], bool],
+        queue: _PlannedTrials,
+        pool: Any,
+    ) -> None:
+        self._as_result, self._on_result, self._queue, self._pool = as_result, on_result, queue, pool
+        self.fault: Exception | None = None
+
+    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any) -> None:
+        if "measured" in result:
+            self._pass_on(TrialSpec(**trial.config["trial"]), result["measured"])
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """The coordinator itself died: free its workers and record the trial as failed."""
+        ray.get(self._pool.give_back.remote(trial.config["lease"], True))
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        lost = _Measured(training=None, error="coordinator lost", wall_time_s=0.0, queue_wait_s=0.0, started_at=now)
+        self._pass_on(TrialSpec(**trial.config["trial"]), lost)
+
+    def _pass_on(self, trial: TrialSpec, measured: _Measured) -> None:
+        if self.fault is not None:
+            return
+        try:
+            go_on = self._on_result(self._as_result(trial, measured))
+        except Exception as error:  # raised again by `run` once Tune has wound down
+            self.fault, go_on = error, False
+        if not go_on:
+            self._queue.is_stopped = True
+
+
+def _quiet_tune() -> None:
+    """Tune's own tables, loggers and signal handler are replaced by ours."""
+    os.environ.update(
+        TUNE_DISABLE_SIGINT_HANDLER="1",
+        TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1",
+        TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S="0",
+        RAY_AIR_NEW_OUTPUT="0",
+    )

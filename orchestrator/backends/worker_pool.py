@@ -1,0 +1,144 @@
+"""Warm training processes, lent to sweep trials in groups.
+
+Starting a process that has torch imported costs seconds; a trial often trains for less. So the sweep starts its worker
+processes once, and every trial borrows as many as it has workers, forms a fresh process group on them and gives them
+back. Lending is first come, first served, so that a trial that needs every worker is not starved by small ones.
+
+`WorkerPool` is an asynchronous Ray actor without a CPU of its own; `TrainWorker` occupies what the config gives a worker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import time
+from collections import deque
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import ray
+
+from orchestrator.results import TrainingResult
+from orchestrator.training.request import SmokeResult, TrainRequest
+
+COLLECTIVE_TIMEOUT_S = 60.0
+"""A rank that waits longer for another gives up; gloo's own 30 minutes would bill half an hour of idle workers."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupPlace:
+    """One worker's place in a process group."""
+
+    rank: int
+    world_size: int
+    host: str
+    port: int
+
+
+class TrainWorker:
+    """One warm process that trains whatever it is handed."""
+
+    def __init__(self, threads: int) -> None:
+        import torch
+
+        import orchestrator.training.loop  # noqa: F401  # warm: the first trial should not pay for the import
+
+        torch.set_num_threads(threads)
+
+    def ready(self) -> int:
+        """The process id, once the imports are done."""
+        return os.getpid()
+
+    def free_address(self) -> tuple[str, int]:
+        """Where a process group with this worker as rank 0 can meet."""
+        host = ray.util.get_node_ip_address()
+        with socket.socket() as probe:
+            probe.bind(("", 0))
+            return host, int(probe.getsockname()[1])
+
+    def train(self, request: TrainRequest, place: GroupPlace | None) -> TrainingResult:
+        """Train as one rank of a group, or alone. Raises what the task raises."""
+        import torch.distributed as dist
+
+        from orchestrator.training.checkpoints import MemoryCheckpoints
+        from orchestrator.training.loop import train
+
+        started_at = time.perf_counter()
+        if place is not None:
+            dist.init_process_group(
+                "nccl" if request.spec.resources.gpus_per_worker > 0 else "gloo",
+                init_method=f"tcp://{place.host}:{place.port}",
+                rank=place.rank,
+                world_size=place.world_size,
+                timeout=timedelta(seconds=COLLECTIVE_TIMEOUT_S),
+            )
+        try:
+            return train(request, checkpoints=MemoryCheckpoints(), started_at=started_at)[0]
+        finally:
+            if place is not None:
+                dist.destroy_process_group()
+
+    def smoke(self, request: TrainRequest) -> SmokeResult:
+        """One step of the model the request names."""
+        from orchestrator.training.loop import smoke
+
+        return smoke(request)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolSize:
+    """How many workers the pool holds, what each occupies, and how many groups may be out at once."""
+
+    workers: int
+    cpus_per_worker: int
+    gpus_per_worker: float
+    max_groups: int
+
+
+class WorkerPool:
+    """Lends workers in groups, in the order of asking; replaces the broken."""
+
+    def __init__(self, size: PoolSize) -> None:
+        self._size = size
+        self._idle: list[Any] = [self._start() for _ in range(size.workers)]
+        self._lent: dict[str, list[Any]] = {}
+        self._queue: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    def _start(self) -> Any:
+        size = self._size
+        actor = ray.remote(num_cpus=size.cpus_per_worker, num_gpus=size.gpus_per_worker, max_concurrency=1)(TrainWorker)
+        return actor.remote(size.cpus_per_worker)
+
+    async def ready(self) -> list[int]:
+        """Process ids of all workers, once they are warm."""
+        return list(await asyncio.gather(*(worker.ready.remote() for worker in self._idle)))
+
+    async def borrow(self, lease: str, count: int) -> list[Any]:
+        """Wait for ``count`` workers and lend them under the name ``lease``."""
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._queue.append((count, turn))
+        self._serve()
+        await turn
+        group, self._idle = self._idle[:count], self._idle[count:]
+        self._lent[lease] = group
+        self._serve()
+        return group
+
+    def _serve(self) -> None:
+        """Wake the head of the queue when its group is there; the rest wait behind it."""
+        while self._queue and self._queue[0][1].done():
+            self._queue.popleft()
+        if self._queue and self._queue[0][0] <= len(self._idle) and len(self._lent) < self._size.max_groups:
+            self._queue.popleft()[1].set_result(None)
+
+    async def give_back(self, lease: str, is_broken: bool = False) -> None:
+        """Return a group; a broken one is killed and replaced by fresh workers. Unknown leases are nothing to do."""
+        group = self._lent.pop(lease, [])
+        if is_broken:
+            for worker in group:
+                ray.kill(worker)
+            group = [self._start() for _ in group]
+        self._idle.extend(group)
+        self._serve()

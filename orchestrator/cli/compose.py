@@ -1,0 +1,234 @@
+"""Composition: from a config to the pieces an `Experiment` acts through. Imports of frameworks wait until they are needed."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.cli.console import Narrator
+from orchestrator.errors import ConfigError, Fault, PriceError, UnknownExperimentError
+
+if TYPE_CHECKING:
+    from orchestrator.cost.prices import PriceQuote
+    from orchestrator.experiment import Experiment
+    from orchestrator.ports import Evidence, ReviewPage, TrialRunner
+    from orchestrator.results import DataSummary, Outcome, Verdict
+    from orchestrator.spec import ExperimentSpec, Purchase
+    from orchestrator.tracking.journal import Journal, JournalView
+    from orchestrator.tracking.mlflow_tracker import MlflowTracker
+
+_PACKAGES = ("ray", "torch", "mlflow", "numpy", "pyarrow", "scipy")
+
+
+def utc_now() -> datetime:
+    """The clock of the shell."""
+    return datetime.now(UTC)
+
+
+def quotes_of(spec: ExperimentSpec) -> dict[Purchase, PriceQuote]:
+    """Prices of the config's purchase options, today. Raises PriceError."""
+    from orchestrator.cost.prices import parse_price_table, quotes
+
+    text = resources.files("orchestrator.cost").joinpath("price_table.csv").read_text(encoding="utf-8")
+    return quotes(spec.pricing, parse_price_table(text, "orchestrator's price table"), _today())
+
+
+def _today() -> date:
+    return utc_now().date()
+
+
+def preflight(spec: ExperimentSpec, source: str, *, needs_cluster: bool) -> None:
+    """Refuse what can be seen to fail before anything is started: every fault at once. Raises ConfigError.
+
+    Args:
+        spec: The config.
+        source: Its file, for the message.
+        needs_cluster: Whether trials are about to run, so that worker counts must fit this machine; a cluster behind
+            ``RAY_ADDRESS`` is asked later, once it is reached.
+    """
+    from orchestrator.backends.cluster import is_remote, local_capacity
+    from orchestrator.data.source import check_source
+    from orchestrator.planner import infeasible_workers
+    from orchestrator.tracking.mlflow_store import check_store
+
+    faults: list[Fault] = []
+    if spec.data.source != "task" and (fault := check_source(spec.data)) is not None:
+        faults.append(fault)
+    if (fault := check_store(spec.tracking.uri)) is not None:
+        faults.append(fault)
+    if (fault := _check_runs_dir(Path(spec.runs_dir))) is not None:
+        faults.append(fault)
+    try:
+        quotes_of(spec)
+    except PriceError as error:
+        faults.append(Fault("pricing", str(error)))
+    if needs_cluster and not is_remote():
+        faults += infeasible_workers(spec, local_capacity())
+    if faults:
+        raise ConfigError(source, tuple(faults))
+
+
+def _check_runs_dir(folder: Path) -> Fault | None:
+    existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    if existing.is_dir() and os.access(existing, os.W_OK | os.X_OK):
+        return None
+    problem = "is not writable" if existing.is_dir() else "is a file"
+    return Fault("runs_dir", f"{folder}: {existing} {problem}; set runs_dir to a folder you can write to")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocatedData:
+    """The data of an experiment and the folder workers read it from."""
+
+    summary: DataSummary
+    root: Path | None
+    """None when the task brings its own data."""
+
+
+def locate_data(spec: ExperimentSpec, say: Callable[[str], None]) -> LocatedData:
+    """Prepare the config's source, or ask the task for its data. Raises DataError, TaskError, ConfigError."""
+    if spec.data.source == "task":
+        from orchestrator.training.describe import describe_task_data
+
+        say("asking the task for its data")
+        return LocatedData(summary=describe_task_data(spec), root=None)
+    from orchestrator.data.prepared import prepare
+
+    prepared = prepare(spec.data, Path(spec.runs_dir).absolute() / ".data", say)
+    return LocatedData(summary=prepared.summary, root=prepared.root)
+
+
+def versions() -> dict[str, str]:
+    """Versions of ourselves and of the packages that evidence depends on."""
+    return {name: importlib.metadata.version(name) for name in ("orchestrator", *_PACKAGES)}
+
+
+@contextmanager
+def open_experiment(
+    spec: ExperimentSpec,
+    located: LocatedData,
+    *,
+    config: str,
+    narrator: Narrator,
+    draining: Callable[[], bool] = lambda: False,
+) -> Iterator[tuple[Experiment, MlflowTracker]]:
+    """The experiment with its journal locked and its mirror running; both closed at the end, whatever happens.
+
+    Raises: LockedError: another process owns the run folder. JournalError: it cannot be used.
+    """
+    from orchestrator.experiment import Experiment
+    from orchestrator.tracking.journal import Journal, run_folder
+    from orchestrator.tracking.mlflow_tracker import MlflowTracker
+
+    with Journal.open(run_folder(spec.runs_dir, spec.name), now=utc_now) as journal:
+        for warning in journal.view.warnings:
+            narrator.warn(warning)
+        _record_start(journal, spec, located.summary, config)
+        tracker = MlflowTracker(spec.tracking.uri)
+        try:
+            yield (
+                Experiment(
+                    spec=spec,
+                    data=located.summary,
+                    quotes=quotes_of(spec),
+                    journal=journal,
+                    tracker=tracker,
+                    console=narrator,
+                    render=render_review,
+                    now=lambda: utc_now().isoformat(timespec="seconds"),
+                    draining=draining,
+                ),
+                tracker,
+            )
+        finally:
+            fault = tracker.close()
+            if fault is not None:
+                narrator.warn(fault)
+
+
+def _record_start(journal: Journal, spec: ExperimentSpec, data: DataSummary, config: str) -> None:
+    """One ``experiment`` record per change of what is asked, not one per command."""
+    if any(entry.kind == "experiment" for entry in journal.view.entries):
+        view = journal.view
+        if (view.spec, view.data, view.versions) == (spec, data, versions()):
+            return
+    journal.append("experiment", {"spec": spec, "data": data, "versions": versions(), "config": config})
+
+
+def render_review(spec: ExperimentSpec, data: DataSummary, evidence: Evidence, verdict: Verdict) -> ReviewPage:
+    """The page of a verdict, with the latest outcome beside it when there is one."""
+    from orchestrator.report.page import review_page
+
+    outcome = evidence.outcomes[-1] if evidence.outcomes else None
+    return review_page(spec, data, evidence.results, verdict, outcome=outcome)
+
+
+def ray_sweep_runner(
+    spec: ExperimentSpec, located: LocatedData, source: str, draining: Callable[[], bool]
+) -> Callable[[], AbstractContextManager[TrialRunner]]:
+    """Starts Ray and its warm workers on entry, ends them on exit. Entering raises ConfigError for infeasible workers."""
+
+    @contextmanager
+    def start() -> Iterator[TrialRunner]:
+        from orchestrator.backends.cluster import RayCluster, is_remote
+        from orchestrator.backends.ray_tune import RayTuneRunner
+        from orchestrator.planner import infeasible_workers
+
+        cluster = RayCluster.connect()
+        try:
+            faults = infeasible_workers(spec, cluster.capacity) if is_remote() else ()
+            if faults:
+                raise ConfigError(source, faults)
+            runner = RayTuneRunner(
+                spec, fingerprint=located.summary.fingerprint, data_root=located.root, cluster=cluster, draining=draining
+            )
+            try:
+                yield runner
+            finally:
+                runner.close()
+        finally:
+            cluster.close()
+
+    return start
+
+
+def read_experiment(experiment: str, runs_dir: str, overrides: Sequence[str] = ()) -> tuple[ExperimentSpec, JournalView]:
+    """An experiment by name, run folder or config file, with overrides on the config it was last run with.
+
+    Raises: UnknownExperimentError, ConfigError, JournalError.
+    """
+    from orchestrator.config import load_config, override_spec
+    from orchestrator.tracking.journal import Journal, run_folder
+
+    path = Path(experiment)
+    if path.suffix in {".yaml", ".yml"}:
+        spec = load_config(path, overrides)
+        return spec, Journal.read(run_folder(spec.runs_dir, spec.name))
+    is_folder = (path / "journal.jsonl").exists()
+    try:
+        view = Journal.read(path if is_folder else run_folder(runs_dir, experiment))
+    except UnknownExperimentError as error:
+        raise UnknownExperimentError(f"{error} (runs folder: {Path(runs_dir).absolute()})") from error
+    return override_spec(view.spec, overrides, source=experiment), view
+
+
+def register_model(spec: ExperimentSpec, located: LocatedData, outcome: Outcome, tracker: MlflowTracker) -> None:
+    """Put the full run's model into MLflow's registry under the experiment's name. Raises TaskError."""
+    from orchestrator.training.restore import restored_model
+
+    model, example = restored_model(spec, located.root, outcome.candidate.model, Path(outcome.checkpoint_path))
+    requirements = [f"{name}=={importlib.metadata.version(name)}" for name in ("torch", "numpy")]
+    tracker.register_model(spec.name, model, example, requirements)
+
+
+def answer_of(pairs: Mapping[str, object]) -> str:
+    """Two aligned columns for a reader."""
+    width = max(map(len, pairs), default=0)
+    return "\n".join(f"{key:<{width}}  {value}" for key, value in pairs.items())

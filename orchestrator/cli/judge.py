@@ -1,0 +1,157 @@
+"""Read and ask: ``decide``, ``report``, ``ui``, ``status``, ``history``. None of them imports torch or Ray."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+
+from orchestrator.cli.options import (
+    as_json,
+    exit_code_option,
+    experiment_argument,
+    format_option,
+    overrides_argument,
+    runs_dir_option,
+)
+
+
+@click.command("decide")
+@experiment_argument
+@overrides_argument
+@runs_dir_option
+@format_option
+@exit_code_option
+def decide_command(experiment: str, overrides: tuple[str, ...], runs_dir: str, form: str, exit_code: bool) -> None:
+    """The verdict from stored evidence, under changed thresholds or prices if you like; nothing is trained."""
+    from orchestrator.cli.compose import quotes_of, read_experiment
+    from orchestrator.cli.measure import exit_code_of
+    from orchestrator.experiment import decide_on
+    from orchestrator.report.markdown import verdict_markdown, verdict_text
+
+    spec, view = read_experiment(experiment, runs_dir, overrides)
+    for warning in view.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    verdict = decide_on(spec, view.data, view, quotes_of(spec))
+    show = {"table": verdict_text, "md": verdict_markdown, "json": as_json}[form]
+    click.echo(show(verdict))
+    if overrides and view.verdict is not None:
+        click.echo(f"\nstanding verdict: {view.verdict.kind}, P {view.verdict.probability:.3f} (not changed)", err=True)
+    if exit_code:
+        sys.exit(exit_code_of(verdict, is_approved=view.approval is not None))
+
+
+@click.command()
+@experiment_argument
+@overrides_argument
+@runs_dir_option
+@click.option("-o", "--output", type=click.Path(dir_okay=False), help="File to write; report.html in the run folder else.")
+def report(experiment: str, overrides: tuple[str, ...], runs_dir: str, output: str | None) -> None:
+    """Write one self-contained HTML page: verdict, curves, costs, checklist, trials."""
+    from orchestrator.cli.compose import quotes_of, read_experiment
+    from orchestrator.experiment import decide_on
+    from orchestrator.report.page import build_page
+
+    spec, view = read_experiment(experiment, runs_dir, overrides)
+    verdict = decide_on(spec, view.data, view, quotes_of(spec))
+    outcome = view.outcomes[-1] if view.outcomes else None
+    path = Path(output) if output else view.path.parent / "report.html"
+    path.write_text(build_page(spec, view.data, view.results, verdict, outcome=outcome), encoding="utf-8")
+    click.echo(str(path))
+
+
+@click.command()
+@experiment_argument
+@runs_dir_option
+@click.option("--port", default=5000, show_default=True, help="Port on 127.0.0.1.")
+def ui(experiment: str, runs_dir: str, port: int) -> None:
+    """Serve the MLflow UI of an experiment's tracking store on this machine, until Ctrl-C."""
+    from orchestrator.cli.compose import read_experiment
+    from orchestrator.config import load_config
+
+    is_config = experiment.endswith((".yaml", ".yml"))
+    spec = load_config(Path(experiment)) if is_config else read_experiment(experiment, runs_dir)[0]
+    if spec.tracking.uri.startswith(("http://", "https://")):
+        click.echo(f"the tracking store is a server already: {spec.tracking.uri}")
+        return
+    mlflow = shutil.which("mlflow", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
+    # Without job execution the server is 2 processes instead of 10, of 250 MB each.
+    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    command = [mlflow or "mlflow", "server", "--backend-store-uri", spec.tracking.uri, "--host", "127.0.0.1"]
+    click.echo(f"MLflow UI on http://127.0.0.1:{port} (starting takes about 10 s; Ctrl-C ends it)", err=True)
+    sys.exit(subprocess.run([*command, "--port", str(port)], env=environment, check=False).returncode)
+
+
+@click.command()
+@experiment_argument
+@runs_dir_option
+@format_option
+def status(experiment: str, runs_dir: str, form: str) -> None:
+    """Where an experiment stands: trials, dollars, verdict, approval, full run."""
+    from orchestrator.cli.compose import answer_of, read_experiment
+    from orchestrator.intervals import format_usd
+    from orchestrator.planner import plan_grid
+    from orchestrator.spec import trial_key
+
+    spec, view = read_experiment(experiment, runs_dir)
+    plan = {trial_key(spec, view.data.fingerprint, trial) for trial in plan_grid(spec, view.data)}
+    finished = {result.key for result in view.results if result.status == "finished"}
+    failed = [result for result in view.results if result.status == "failed"]
+    answers = {
+        "experiment": spec.name,
+        "journal": str(view.path),
+        "trials": f"{len(plan & finished)} of {len(plan)} finished, {len(failed)} failed",
+        "sweep spent": format_usd(sum(result.cost_usd for result in view.results)),
+        "verdict": f"{view.verdict.kind}: {view.verdict.reason}" if view.verdict else "none yet",
+        "approval": f"{view.approval.decision} by {view.approval.by}" if view.approval else "none",
+        "full run": _full_run_state(len(view.outcomes), view.is_full_run_open),
+        "warnings": "; ".join(view.warnings) or "none",
+    } | {f"failed {result.trial}": result.error for result in failed}
+    text = answer_of(answers)
+    click.echo({"table": text, "md": f"```\n{text}\n```", "json": as_json(answers)}[form])
+
+
+def _full_run_state(n_outcomes: int, is_open: bool) -> str:
+    if is_open:
+        return "started and not finished; `promote` again goes on with it"
+    return f"{n_outcomes} finished" if n_outcomes else "none"
+
+
+@click.command()
+@click.option("--runs-dir", default="runs", show_default=True, help="Folder of the journals.")
+@format_option
+def history(runs_dir: str, form: str) -> None:
+    """Every full run beside its forecast, and how often the 90% intervals held."""
+    from orchestrator.calibration import coverage
+    from orchestrator.intervals import format_usd
+    from orchestrator.results import Interval, Outcome
+    from orchestrator.tracking.journal import Journal
+
+    ledger: list[tuple[str, Outcome]] = []
+    for path in sorted(Path(runs_dir).glob("*/journal.jsonl")):
+        ledger += [(path.parent.name, outcome) for outcome in Journal.read(path.parent).outcomes]
+    if form == "json":
+        click.echo(as_json([{"experiment": name, "outcome": outcome} for name, outcome in ledger]))
+        return
+    if not ledger:
+        click.echo(f"no full run has ended yet in {Path(runs_dir).absolute()}")
+        return
+
+    def beside(value: str, held: bool, interval: Interval, show: str) -> str:
+        return f"{value} {'in' if held else 'OUTSIDE'} [{show.format(interval.low)}, {show.format(interval.high)}]"
+
+    for name, outcome in ledger:
+        forecast, training = outcome.forecast, outcome.training
+        value = training.accuracy if training.accuracy is not None else training.loss
+        cost = f"{format_usd(forecast.cost_usd.low)}, {format_usd(forecast.cost_usd.high)}"
+        click.echo(f"{outcome.finished_at}  {name}: {outcome.candidate}")
+        click.echo(f"  metric  {beside(f'{value:.4f}', outcome.metric_hit, forecast.metric, '{:.4f}')}")
+        click.echo(f"  seconds {beside(f'{outcome.wall_time_s:.1f}', outcome.wall_time_hit, forecast.wall_time_s, '{:.1f}')}")
+        click.echo(f"  dollars {format_usd(outcome.cost_usd)} {'in' if outcome.cost_hit else 'OUTSIDE'} [{cost}]")
+    found = coverage([outcome for _, outcome in ledger])
+    for label, rate in (("metric", found.metric), ("time", found.wall_time), ("dollars", found.cost)):
+        click.echo(f"{label}: {rate.hits} of {rate.n} in the 90% interval (true share {rate.low:.2f} to {rate.high:.2f})")

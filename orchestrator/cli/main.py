@@ -1,0 +1,57 @@
+"""The command line: one group, its commands from one module per part of the journey, errors as one message."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from orchestrator import __version__
+from orchestrator.cli.judge import decide_command, history, report, status, ui
+from orchestrator.cli.measure import config_group, plan, sweep
+from orchestrator.cli.scale import approve, promote, reject
+from orchestrator.errors import OrchestratorError
+
+_EPILOG = """\b
+Examples:
+  python -m orchestrator sweep configs/vision.yaml
+  python -m orchestrator decide digits decision.min_gain_per_dollar=50
+  python -m orchestrator report digits
+"""
+
+
+class _Group(click.Group):
+    """Lists commands in the order of the journey, and prints our errors without a traceback."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except OrchestratorError as error:
+            click.echo(f"error: {error}", err=True)
+            sys.exit(error.exit_code)
+        except KeyboardInterrupt:
+            click.echo("interrupted; what was measured is in the journal, the same command goes on from there", err=True)
+            sys.exit(130)
+
+
+@click.group(cls=_Group, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="orchestrator")
+def cli() -> None:
+    """Should we scale? Measure small, forecast honestly, price everything, decide with a probability.
+
+    EXPERIMENT is the name of an experiment, its run folder, or its config file. OVERRIDES change single keys of the
+    config, as in training.epochs=10. Exit codes: 0 fine, 1 error, 2 usage or config, 130 interrupted.
+    """
+
+
+for command in (plan, sweep, decide_command, report, ui, status, approve, reject, promote, history, config_group):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """Entry point of ``orchestrator`` and ``python -m orchestrator``."""
+    cli(prog_name="python -m orchestrator" if sys.argv[0].endswith("__main__.py") else "orchestrator")

@@ -1,0 +1,141 @@
+"""Look before leaping, and measure: ``plan``, ``sweep``, ``config schema``."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import click
+
+from orchestrator.cli.console import Narrator
+from orchestrator.cli.options import config_argument, exit_code_option, format_option, overrides_argument
+
+if TYPE_CHECKING:
+    from orchestrator.experiment import Experiment
+    from orchestrator.results import Verdict
+    from orchestrator.tracking.mlflow_tracker import MlflowTracker
+
+
+@click.command()
+@config_argument
+@overrides_argument
+@format_option
+def plan(config: str, overrides: tuple[str, ...], form: str) -> None:
+    """Trials, dollars, hours, disk and checklist of a sweep; nothing is trained."""
+    from orchestrator.cli.compose import locate_data, preflight, quotes_of
+    from orchestrator.cli.planning import describe_plan
+    from orchestrator.config import load_config
+
+    spec = load_config(Path(config), overrides)
+    preflight(spec, config, needs_cluster=True)
+    located = locate_data(spec, Narrator().say)
+    click.echo(describe_plan(spec, located.summary, quotes_of(spec), form))
+
+
+@click.command()
+@config_argument
+@overrides_argument
+@exit_code_option
+@click.option("--dry-run", is_flag=True, help="Only plan; the same as `plan`.")
+@click.pass_context
+def sweep(context: click.Context, config: str, overrides: tuple[str, ...], exit_code: bool, dry_run: bool) -> None:
+    """Measure on small fractions, forecast, price, and give the verdict.
+
+    Ctrl-C lets running trials end and stops; a second Ctrl-C stops at once. The same command goes on where it was.
+    """
+    if dry_run:
+        context.invoke(plan, config=config, overrides=overrides, form="table")
+        return
+    from orchestrator.cli.compose import locate_data, open_experiment, preflight, ray_sweep_runner
+    from orchestrator.cli.scale import promote_when_allowed
+    from orchestrator.config import load_config
+    from orchestrator.experiment import sweep as run_sweep
+    from orchestrator.report.markdown import verdict_text
+
+    narrator = Narrator()
+    spec = load_config(Path(config), overrides)
+    preflight(spec, config, needs_cluster=True)
+    narrator.say(f"experiment {spec.name}: preparing data from {spec.data.source}")
+    located = locate_data(spec, narrator.say)
+    summary = located.summary
+    narrator.say(
+        f"data: {summary.n_train:,} training and {summary.n_validation:,} validation rows, "
+        f"{len(summary.class_counts)} classes, fingerprint {summary.fingerprint[:12]}"
+    )
+    with _drain_on_interrupt(narrator) as drain:
+        with open_experiment(
+            spec, located, config=config, narrator=narrator, draining=drain.is_asked
+        ) as (experiment, tracker):
+            verdict = run_sweep(experiment, ray_sweep_runner(spec, located, config, drain.is_asked))
+            if verdict is None:
+                sys.exit(130)
+            promote_when_allowed(experiment, located, tracker, verdict)
+        click.echo(verdict_text(verdict))
+        _tell_where_to_look(experiment, tracker)
+    if exit_code:
+        sys.exit(exit_code_of(verdict, is_approved=experiment.journal.view.approval is not None))
+
+
+def exit_code_of(verdict: Verdict, *, is_approved: bool) -> int:
+    """0 promote, 10 hold, 11 reject, 12 promote that awaits its approval."""
+    if verdict.kind == "PROMOTE":
+        return 0 if is_approved else 12
+    return {"HOLD": 10, "REJECT": 11}[verdict.kind]
+
+
+def _tell_where_to_look(experiment: Experiment, tracker: MlflowTracker) -> None:
+    spec = experiment.spec
+    click.echo(f"\nreport:   python -m orchestrator report {spec.name} --runs-dir {spec.runs_dir}")
+    click.echo(f"MLflow:   python -m orchestrator ui {spec.name} --runs-dir {spec.runs_dir}")
+    if tracker.review_path:
+        click.echo(f"          then http://127.0.0.1:5000/{tracker.review_path}")
+
+
+class _Drain:
+    """Whether the user asked to stop."""
+
+    def __init__(self) -> None:
+        self._asked = False
+
+    def is_asked(self) -> bool:
+        return self._asked
+
+    def ask(self) -> None:
+        self._asked = True
+
+
+@contextmanager
+def _drain_on_interrupt(narrator: Narrator) -> Iterator[_Drain]:
+    """The first Ctrl-C drains; the second interrupts as usual."""
+    drain = _Drain()
+
+    def handle(signum: int, frame: FrameType | None) -> None:
+        if drain.is_asked():
+            raise KeyboardInterrupt
+        drain.ask()
+        narrator.say("stopping: running trials end, no new one starts; Ctrl-C again stops at once")
+
+    before = signal.signal(signal.SIGINT, handle)
+    try:
+        yield drain
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@click.group("config")
+def config_group() -> None:
+    """What may stand in a config."""
+
+
+@config_group.command()
+def schema() -> None:
+    """JSON Schema of a config."""
+    from orchestrator.config import config_schema
+
+    click.echo(json.dumps(config_schema(), indent=2))

@@ -1,0 +1,40 @@
+"""Arguments and options that several commands share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+config_argument = click.argument("config", type=click.Path())
+experiment_argument = click.argument("experiment")
+overrides_argument = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+runs_dir_option = click.option(
+    "--runs-dir", default="runs", show_default=True, help="Folder of the journals, for an EXPERIMENT given by name."
+)
+format_option = click.option(
+    "--format", "form", type=click.Choice(["table", "json", "md"]), default="table", show_default=True, help="Output form."
+)
+exit_code_option = click.option(
+    "--exit-code", is_flag=True, help="Also tell the verdict by exit code: 10 hold, 11 reject, 12 awaits approval."
+)
+
+
+def as_json(value: object) -> str:
+    """Records as indented JSON."""
+    from orchestrator.tracking.records import to_plain
+
+    return json.dumps(to_plain(value), indent=2)
+
+
+def together(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Several decorators as one, outermost first."""
+
+    def decorate(function: Any) -> Any:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return decorate

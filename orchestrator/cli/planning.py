@@ -1,0 +1,70 @@
+"""The text of ``plan``: what a sweep would do, cost and leave on the disk, judged only by what was measured before."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+from orchestrator.checklist import checklist
+from orchestrator.cost.prices import PriceQuote
+from orchestrator.errors import UnknownExperimentError
+from orchestrator.intervals import format_usd
+from orchestrator.planner import estimate_sweep, plan_grid, remaining
+from orchestrator.results import DataSummary, TrialResult
+from orchestrator.spec import ExperimentSpec, Purchase, trial_key
+from orchestrator.tracking.journal import Journal, run_folder
+from orchestrator.tracking.records import to_plain
+
+
+def describe_plan(
+    spec: ExperimentSpec, data: DataSummary, quotes: Mapping[Purchase, PriceQuote], form: str
+) -> str:
+    """The plan as a table, as Markdown, or as JSON."""
+    results, checkpoint_bytes = _known(spec)
+    trials = plan_grid(spec, data)
+    done = {result.key for result in results if result.status == "finished"}
+    left = remaining(trials, done, lambda trial: trial_key(spec, data.fingerprint, trial))
+    estimate = estimate_sweep(left, results, data)
+    disk_gb = _peak_disk_bytes(spec, data, checkpoint_bytes) / 1e9
+    unknown = "unknown until a trial of each model has run"
+    facts = {
+        "experiment": spec.name,
+        "data": f"{data.n_train:,} training + {data.n_validation:,} validation rows, fingerprint {data.fingerprint[:12]}",
+        "trials": f"{len(trials)} planned, {len(trials) - len(left)} measured, {len(left)} to run",
+        "sweep dollars left": format_usd(estimate.cost_usd) if estimate.cost_usd is not None else unknown,
+        "sweep hours left": f"{estimate.hours:.2f}, one trial at a time" if estimate.hours is not None else unknown,
+        "peak disk": f"{disk_gb:.2f} GB"
+        + ("" if checkpoint_bytes else " without checkpoints, whose size the smoke test measures"),
+        "price": "; ".join(f"{q.label} {format_usd(q.usd_per_instance_hour)} per hour ({q.cited})" for q in quotes.values()),
+        "cap": format_usd(spec.budget.max_cost_usd) if spec.budget.max_cost_usd else "none (budget.max_cost_usd)",
+    }
+    checks = checklist(
+        spec, data, results, model=spec.models[-1].name,
+        planned_trials=sum(trial.model == spec.models[-1].name for trial in trials), probability=None,
+    )  # fmt: skip
+    if form == "json":
+        plain = {"facts": facts, "trials": to_plain(list(trials)), "checklist": to_plain(list(checks))}
+        return json.dumps(plain, indent=2)
+    grid = Counter((trial.model, trial.fraction, trial.workers) for trial in trials)
+    rows = [f"{model:<12} {fraction:<9.4g} {workers:<8} {n}" for (model, fraction, workers), n in grid.items()]
+    lines = [f"{key + ':':<20} {value}" for key, value in facts.items()]
+    lines += ["", f"{'model':<12} {'fraction':<9} {'workers':<8} seeds", *rows, "", "checklist"]
+    lines += [f"  {item.status:<12} {item.name}: {item.evidence}" for item in checks]
+    text = "\n".join(lines)
+    return f"```\n{text}\n```" if form == "md" else text
+
+
+def _known(spec: ExperimentSpec) -> tuple[tuple[TrialResult, ...], dict[str, int]]:
+    """What an earlier sweep of that name left behind; nothing for a new one."""
+    try:
+        view = Journal.read(run_folder(Path(spec.runs_dir), spec.name))
+    except UnknownExperimentError:
+        return (), {}
+    return view.results, {report.model: report.checkpoint_bytes for report in view.smoke}
+
+
+def _peak_disk_bytes(spec: ExperimentSpec, data: DataSummary, checkpoint_bytes: Mapping[str, int]) -> int:
+    """Prepared data, and one checkpoint more than is kept, because the new one is written before the old one goes."""
+    return data.bytes_on_disk + (spec.full_run.checkpoint.keep + 1) * max(checkpoint_bytes.values(), default=0)

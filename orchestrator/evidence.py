@@ -1,0 +1,86 @@
+"""Which trials speak about which model, and the baseline they set."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from orchestrator.results import DataSummary, TrainingResult, TrialResult
+from orchestrator.spec import ExperimentSpec, Metric, evidence_scope
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Baseline:
+    """What the full run must beat."""
+
+    value: float
+    std_error: float
+    """0 for a number given in the config."""
+    source: str
+
+
+def usable_results(
+    spec: ExperimentSpec, data: DataSummary, results: Iterable[TrialResult], model: str
+) -> list[TrialResult]:
+    """Finished trials of the model under this data, task and training, whose metric is a finite number."""
+    scope = evidence_scope(spec, data.fingerprint, model)
+    return [
+        result
+        for result in results
+        if result.status == "finished"
+        and result.scope == scope
+        and result.training is not None
+        and (value := metric_of(result.training, spec.decision.metric)) is not None
+        and math.isfinite(value)
+    ]
+
+
+def metric_of(training: TrainingResult, metric: Metric) -> float | None:
+    """Validation accuracy or loss, whichever the decision is about."""
+    return training.accuracy if metric == "accuracy" else training.loss
+
+
+def measure_baseline(
+    spec: ExperimentSpec, by_model: Mapping[str, Sequence[TrialResult]], noise_std: Mapping[str, float]
+) -> Baseline:
+    """The number in the config, or the best (model, size) by its mean over seeds.
+
+    The mean over seeds and not the single luckiest trial: luck is not reproduced by the full run either. Its standard
+    error pools the seeds' spread over that model's two largest sizes; with one seed a size it is the noise of the
+    curve. Sizes with a single seed stand back where there are sizes with more.
+    """
+    metric = spec.decision.metric
+    if spec.decision.baseline != "best_trial":
+        return Baseline(value=float(spec.decision.baseline), std_error=0.0, source="config")
+    cells = {(name, n): values for name, own in by_model.items() for n, values in _seed_means(own, metric).items()}
+    repeated = {cell: values for cell, values in cells.items() if len(values) > 1} or cells
+    sign = 1.0 if metric == "accuracy" else -1.0
+    (name, n), values = max(repeated.items(), key=lambda item: sign * float(np.mean(item[1])))
+    alike = [v for cell, v in sorted(cells.items()) if cell[0] == name and len(v) > 1][-2:]
+    freedom = sum(len(v) - 1 for v in alike)
+    squares = sum(float(np.var(v, ddof=1)) * (len(v) - 1) for v in alike)
+    std = math.sqrt(squares / freedom) if freedom else noise_std.get(name, 0.0)
+    seeds = "1 seed" if len(values) == 1 else f"mean of {len(values)} seeds"
+    source = f"best trials: {name} on {n:,} samples, {seeds}"
+    return Baseline(value=float(np.mean(values)), std_error=std / math.sqrt(len(values)), source=source)
+
+
+def _seed_means(own: Sequence[TrialResult], metric: Metric) -> dict[int, list[float]]:
+    """The metric by size and seed; worker counts of one seed are one value, because they saw the same subset."""
+    values: defaultdict[int, defaultdict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for n_samples, value, result in points_of(own, metric):
+        values[n_samples][result.trial.seed].append(value)
+    return {n: [float(np.mean(v)) for v in seeds.values()] for n, seeds in values.items()}
+
+
+def points_of(own: Sequence[TrialResult], metric: Metric) -> list[tuple[int, float, TrialResult]]:
+    """Training rows, metric and trial of each result that has the metric."""
+    return [
+        (result.training.n_train, value, result)
+        for result in own
+        if result.training is not None and (value := metric_of(result.training, metric)) is not None
+    ]

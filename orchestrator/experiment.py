@@ -1,0 +1,230 @@
+"""The story of an experiment: plan, measure, forecast, price, decide, and scale only when it pays.
+
+Read this file first. It acts only through `ports`: what runs a trial, where evidence is kept and who is told are given
+to it, so the same story holds on a laptop, on a cluster and in a test.
+
+    sweep     plan_grid -> what the journal lacks -> TrialRunner -> journal -> tracker
+    judge     journal -> curves, cost -> decision -> journal -> tracker
+    promote   verdict -> approval -> FullRunner -> outcome beside its forecast -> journal -> tracker
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from orchestrator.calibration import score_outcome
+from orchestrator.cost.prices import PriceQuote
+from orchestrator.decision import decide
+from orchestrator.errors import BudgetError, EvidenceError, NotApprovedError
+from orchestrator.intervals import format_usd, summarise
+from orchestrator.planner import estimate_sweep, plan_grid, remaining
+from orchestrator.ports import Console, Evidence, EvidenceStore, FullRunner, ReviewPage, Tracker, TrialRunner
+from orchestrator.results import Approval, CandidateForecast, DataSummary, Interval, Outcome, TrialResult, Verdict
+from orchestrator.spec import ExperimentSpec, Purchase, TrialSpec, trial_key
+
+Render = Callable[[ExperimentSpec, DataSummary, Evidence, Verdict], ReviewPage]
+StartRunner = Callable[[], AbstractContextManager[TrialRunner]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Experiment:
+    """One experiment and the doors it acts through."""
+
+    spec: ExperimentSpec
+    data: DataSummary
+    quotes: Mapping[Purchase, PriceQuote]
+    journal: EvidenceStore
+    tracker: Tracker
+    console: Console
+    render: Render
+    """Draws the page a reviewer sees."""
+    now: Callable[[], str]
+    """UTC, ISO 8601."""
+    draining: Callable[[], bool] = lambda: False
+    """True once the user asked to stop: running trials end, no new one starts."""
+
+
+def sweep(experiment: Experiment, start_runner: StartRunner) -> Verdict | None:
+    """Measure what the journal lacks of the plan, then judge.
+
+    Returns: The verdict; None when the user stopped the sweep before its end.
+    Raises: TaskError: the smoke stage shows that a model cannot be trained. EvidenceError: too few trials finished.
+    """
+    journal, console = experiment.journal, experiment.console
+    plan = plan_grid(experiment.spec, experiment.data)
+    left = _missing(experiment, plan)
+    experiment.tracker.open(experiment.spec, experiment.data, journal.view.results)
+    console.say(f"{len(plan)} trials planned, {len(plan) - len(left)} already in the journal, {len(left)} to run")
+    if left and not _cap_reached(experiment):
+        console.say("starting Ray and warm workers")
+        with start_runner() as runner:
+            _smoke(experiment, runner)
+            runner.run(left, _Recorder(experiment, plan).record)
+    if experiment.draining():
+        done = len(plan) - len(_missing(experiment, plan))
+        console.say(f"stopped: {done} of {len(plan)} trials are in the journal; the same command goes on from there")
+        return None
+    return judge(experiment)
+
+
+def _missing(experiment: Experiment, plan: tuple[TrialSpec, ...]) -> tuple[TrialSpec, ...]:
+    finished = {result.key for result in experiment.journal.view.results if result.status == "finished"}
+    return remaining(plan, finished, lambda trial: trial_key(experiment.spec, experiment.data.fingerprint, trial))
+
+
+def _smoke(experiment: Experiment, runner: TrialRunner) -> None:
+    experiment.console.say(f"smoke test: one batch through {len(experiment.spec.models)} models")
+    reports = runner.smoke()
+    experiment.journal.append("smoke", list(reports))
+    for report in reports:
+        size = report.checkpoint_bytes / 1e6
+        experiment.console.say(f"  {report.model}: {report.n_parameters:,} parameters, checkpoint {size:.2f} MB")
+
+
+class _Recorder:
+    """Takes each result as it arrives: prices it, writes it down, mirrors it, tells the user."""
+
+    def __init__(self, experiment: Experiment, plan: tuple[TrialSpec, ...]) -> None:
+        self._experiment, self._plan = experiment, plan
+        self._largest_told = 0.0
+
+    def record(self, result: TrialResult) -> bool:
+        """Keep one result; False when no further trial may start."""
+        experiment = self._experiment
+        priced = replace(result, cost_usd=result.wall_time_s * result.trial.workers * _usd_per_worker_s(experiment))
+        experiment.journal.append("trial", priced)
+        experiment.tracker.trial_finished(priced)
+        self._tell(priced)
+        return not _cap_reached(experiment)
+
+    def _tell(self, result: TrialResult) -> None:
+        experiment, results = self._experiment, self._experiment.journal.view.results
+        left = _missing(experiment, self._plan)
+        done = f"[{len(self._plan) - len(left)}/{len(self._plan)}] {result.trial}"
+        if result.training is None:
+            experiment.console.say(f"{done}: FAILED, {result.error}")
+            return
+        training = result.training
+        accuracy = f"accuracy {training.accuracy:.4f}, " if training.accuracy is not None else ""
+        spent = format_usd(sum(each.cost_usd for each in results))
+        estimate = estimate_sweep(left, results, experiment.data, concurrent_trials=1)
+        rest = f", about {format_usd(estimate.cost_usd)} to go" if estimate.cost_usd else ""
+        experiment.console.say(
+            f"{done}: {accuracy}loss {training.loss:.4f}, {result.wall_time_s:.1f} s; {spent} spent{rest}"
+        )
+        self._tell_forecast(left)
+
+    def _tell_forecast(self, left: tuple[TrialSpec, ...]) -> None:
+        """After each completed fraction, what the evidence so far says."""
+        done = [f for f in self._experiment.spec.sweep.fractions if not left or f < left[0].fraction]
+        if not left or not done or done[-1] <= self._largest_told:
+            return
+        self._largest_told = done[-1]
+        try:
+            verdict = _decide(self._experiment)
+        except EvidenceError:
+            return  # two sizes do not make a curve yet
+        self._experiment.console.say(f"so far, up to {done[-1]:.4g} of the data: {verdict.kind}: {verdict.reason}")
+
+
+def _usd_per_worker_s(experiment: Experiment) -> float:
+    """What a sweep worker costs: on-demand when it is quoted, because sweeps start now and are not interrupted."""
+    quote = experiment.quotes.get("on_demand") or next(iter(experiment.quotes.values()))
+    return quote.usd_per_instance_hour / quote.workers_per_instance / 3600
+
+
+def _cap_reached(experiment: Experiment) -> bool:
+    spec = experiment.spec
+    caps = {"sweep.max_cost_usd": spec.sweep.max_cost_usd, "budget.max_cost_usd": spec.budget.max_cost_usd}
+    spent = sum(result.cost_usd for result in experiment.journal.view.results)
+    reached = {key: cap for key, cap in caps.items() if cap is not None and spent >= cap}
+    for key, cap in reached.items():
+        experiment.console.say(f"{key} of {format_usd(cap)} is reached ({format_usd(spent)} spent): no further trial starts")
+    return bool(reached)
+
+
+def judge(experiment: Experiment) -> Verdict:
+    """Decide on what the journal holds, write the verdict down and show it to the reviewers.
+
+    Raises: EvidenceError: too few trials finished.
+    """
+    verdict = _decide(experiment)
+    standing = experiment.journal.view.verdict
+    if standing is None or standing.inputs_digest != verdict.inputs_digest:
+        experiment.journal.append("verdict", verdict)
+    page = experiment.render(experiment.spec, experiment.data, experiment.journal.view, verdict)
+    experiment.tracker.verdict_reached(verdict, page)
+    return verdict
+
+
+def _decide(experiment: Experiment) -> Verdict:
+    return decide_on(experiment.spec, experiment.data, experiment.journal.view, experiment.quotes)
+
+
+def decide_on(
+    spec: ExperimentSpec, data: DataSummary, evidence: Evidence, quotes: Mapping[Purchase, PriceQuote]
+) -> Verdict:
+    """The verdict that stored evidence leads to under a config. Raises EvidenceError: too few trials finished."""
+    return decide(
+        spec,
+        data,
+        evidence.results,
+        quotes,
+        checkpoint_bytes={report.model: report.checkpoint_bytes for report in evidence.smoke},
+        full_run_startup_s=_measured_launch_s(evidence),
+    )
+
+
+def _measured_launch_s(evidence: Evidence) -> Interval | None:
+    """What launching took in earlier full runs of this experiment; None when there was none, and never a guess."""
+    launches = [outcome.wall_time_s - outcome.training.wall_time_s for outcome in evidence.outcomes]
+    return summarise(np.asarray(launches)) if launches else None
+
+
+def promote(experiment: Experiment, runner: FullRunner, forecast: CandidateForecast) -> Outcome:
+    """Train the candidate at full scale and put the outcome beside its forecast.
+
+    Raises: NotApprovedError: nobody approved the standing verdict. BudgetError: its price does not fit the cap.
+    """
+    verdict, approval = experiment.journal.view.verdict, experiment.journal.view.approval
+    if verdict is None or approval is None or approval.decision != "approved":
+        state = "has no verdict" if verdict is None else "is rejected" if approval else "awaits approval"
+        raise NotApprovedError(f"experiment {experiment.spec.name} {state}; approve it first, or sweep again")
+    _check_budget(experiment, forecast)
+    candidate = forecast.candidate
+    experiment.journal.append("full_run_started", {"candidate": candidate, "forecast": forecast})
+    experiment.console.say(f"full run: {candidate} ({candidate.n_samples:,} rows)")
+    run = runner.run(candidate, forecast, experiment.console.say)
+    outcome = score_outcome(
+        forecast=forecast,
+        metric=verdict.metric,
+        training=run.training,
+        wall_time_s=run.wall_time_s,
+        cost_usd=run.wall_time_s * candidate.workers * _usd_per_worker_s(experiment),
+        checkpoint_path=run.checkpoint_path,
+        finished_at=experiment.now(),
+    )
+    experiment.journal.append("outcome", outcome)
+    experiment.tracker.full_run_finished(outcome)
+    return outcome
+
+
+def _check_budget(experiment: Experiment, forecast: CandidateForecast) -> None:
+    cap = experiment.spec.budget.max_cost_usd
+    spent = sum(result.cost_usd for result in experiment.journal.view.results)
+    spent += sum(outcome.cost_usd for outcome in experiment.journal.view.outcomes)
+    if cap is not None and spent + forecast.cost_usd.high > cap:
+        raise BudgetError(
+            f"budget.max_cost_usd is {format_usd(cap)}, {format_usd(spent)} is spent and the full run may cost "
+            f"{format_usd(forecast.cost_usd.high)}; raise the cap, or choose a cheaper candidate"
+        )
+
+
+def approve(experiment: Experiment, approval: Approval) -> None:
+    """Write an answer to the standing verdict down and show it."""
+    experiment.journal.append("approval", approval)
+    experiment.tracker.approval_given(approval)

@@ -1,0 +1,117 @@
+"""The doors of the pure core: what a shell must be able to do, as Protocols.
+
+`experiment` acts only through these; `backends` and `tracking` implement them. A port's method may block; none may raise
+for a single failed trial, which is a result like any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from orchestrator.results import Approval, Candidate, CandidateForecast, DataSummary, Outcome, TrainingResult, TrialResult, Verdict
+from orchestrator.spec import ExperimentSpec, TrialSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SmokeReport:
+    """What one batch through a model showed before the first paid trial."""
+
+    model: str
+    n_parameters: int
+    checkpoint_bytes: int
+
+
+class TrialRunner(Protocol):
+    """Runs trials, side by side where it can."""
+
+    def smoke(self) -> Sequence[SmokeReport]:
+        """One training step of every model. Raises TaskError: a model cannot be built or trained."""
+
+    def run(self, trials: Sequence[TrialSpec], on_result: Callable[[TrialResult], bool]) -> None:
+        """Run all trials, calling ``on_result`` in the driver as each ends; False from it stops launching more."""
+
+    def close(self) -> None:
+        """Give back every process and resource."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FullRunResult:
+    """What the full run came to, as its runner saw it."""
+
+    training: TrainingResult
+    wall_time_s: float
+    checkpoint_path: str
+
+
+class FullRunner(Protocol):
+    """Runs one candidate at full scale, resuming by itself when asked again after a crash."""
+
+    def run(self, candidate: Candidate, forecast: CandidateForecast, on_progress: Callable[[str], None]) -> FullRunResult:
+        """Train the candidate to its end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReviewPage:
+    """What a reviewer sees of a verdict: Markdown for the run's description, named figures as PNG bytes, an HTML page."""
+
+    description: str
+    figures: Mapping[str, bytes]
+    html: str
+
+
+class Tracker(Protocol):
+    """A mirror of the journal that people look at. It never raises into the sweep: faults are kept and reported at close."""
+
+    def open(self, spec: ExperimentSpec, data: DataSummary, results: Sequence[TrialResult]) -> None:
+        """Bring the mirror up to date with what the journal already holds."""
+
+    def trial_finished(self, result: TrialResult) -> None: ...
+
+    def verdict_reached(self, verdict: Verdict, page: ReviewPage) -> None: ...
+
+    def approval_given(self, approval: Approval) -> None: ...
+
+    def full_run_finished(self, outcome: Outcome) -> None: ...
+
+    def close(self) -> str | None:
+        """Flush what is waiting; returns one line about what could not be mirrored, or None."""
+
+
+class Evidence(Protocol):
+    """What the journal says so far."""
+
+    @property
+    def results(self) -> tuple[TrialResult, ...]:
+        """Trials, the latest of each key."""
+
+    @property
+    def smoke(self) -> tuple[SmokeReport, ...]:
+        """The latest smoke stage; empty before it."""
+
+    @property
+    def verdict(self) -> Verdict | None: ...
+
+    @property
+    def approval(self) -> Approval | None:
+        """The latest answer to exactly the latest verdict."""
+
+    @property
+    def outcomes(self) -> tuple[Outcome, ...]: ...
+
+
+class EvidenceStore(Protocol):
+    """The journal: what is appended is on the disk when the call returns."""
+
+    @property
+    def view(self) -> Evidence: ...
+
+    def append(self, kind: str, payload: object) -> None:
+        """Write one record. Raises JournalError: the disk refused."""
+
+
+class Console(Protocol):
+    """Where the user is told what is happening."""
+
+    def say(self, message: str) -> None: ...
