@@ -26,9 +26,8 @@ from orchestrator.cost.prices import PriceQuote
 from orchestrator.curves.learning import LearningCurveFit, fit_learning_curve
 from orchestrator.curves.worker_scaling import TimeMeasurement, TimeModel, fit_time_model
 from orchestrator.errors import EvidenceError
-from orchestrator.evidence import Baseline, measure_baseline, points_of, usable_results
+from orchestrator.evidence import Baseline, measure_baseline, points_of, seed_means, usable_results
 from orchestrator.intervals import FloatArray, draw, summarise
-from orchestrator.planner import subset_rows
 from orchestrator.results import (
     Candidate,
     CandidateForecast,
@@ -39,6 +38,7 @@ from orchestrator.results import (
     TrialResult,
 )
 from orchestrator.spec import ExperimentSpec, Metric, Purchase
+from orchestrator.subsets import subset_size
 
 LEVEL = 0.9
 """Probability inside every interval that is shown."""
@@ -135,7 +135,7 @@ def forecast_candidates(
                 checkpoint_bytes=checkpoint_bytes.get(name) or _measured_checkpoint_bytes(by_model[name]),
                 seeds=(rng_seed, position + 1), launch_s=full_run_startup_s,
             )  # fmt: skip
-    target = subset_rows(spec.full_run.fraction, data.n_train)
+    target = subset_size(data.n_train, spec.full_run.fraction)
     return Forecasts(
         candidates=tuple(candidates),
         curves=tuple(curve_band(name, fit, by_model[name], metric, target) for name, fit in fits.items()),
@@ -164,10 +164,14 @@ def _too_few_sizes(own: Sequence[TrialResult]) -> str | None:
 
 
 def _fit_curve(own: Sequence[TrialResult], metric: Metric, n_validation: int) -> LearningCurveFit:
-    """Learning curve of the value that falls: error rate, or loss."""
-    points = points_of(own, metric)
-    n_samples = np.array([n for n, _, _ in points], dtype=np.float64)
-    values = np.array([v for _, v, _ in points], dtype=np.float64)
+    """Learning curve of the value that falls: error rate, or loss.
+
+    Worker counts of one seed saw the same subset and are averaged first: taken as replicates they would make the noise
+    between seeds look smaller than it is.
+    """
+    means = seed_means(own, metric)
+    n_samples = np.array([n for n, values in means.items() for _ in values], dtype=np.float64)
+    values = np.array([value for values in means.values() for value in values], dtype=np.float64)
     if metric == "accuracy":
         return fit_learning_curve(n_samples, 1 - values, bounds=(0.0, 1.0), validation_size=n_validation)
     return fit_learning_curve(n_samples, values, bounds=(0.0, math.inf))
@@ -215,7 +219,7 @@ def _forecast_model(
     launch_s: Interval | None,
 ) -> list[CandidateForecast]:
     """All candidates of one model; the draws of metric, epochs and launch are common to them."""
-    n_draws, n_samples = len(baseline), subset_rows(spec.full_run.fraction, data.n_train)
+    n_draws, n_samples = len(baseline), subset_size(data.n_train, spec.full_run.fraction)
     rng = np.random.default_rng(seeds)
     value = curve.sample(n_samples, rng, n_draws, kind="prediction")
     metric = 1 - value if spec.decision.metric == "accuracy" else value

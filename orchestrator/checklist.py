@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from orchestrator.intervals import format_probability
 from orchestrator.results import CheckItem, DataSummary, TrialResult
 from orchestrator.spec import ExperimentSpec, TrialSpec
 
@@ -148,7 +149,8 @@ def _benchmark(results: Sequence[TrialResult], planned: Sequence[TrialSpec], n_f
 
 
 def _worth_it(probability: float, confidence: float) -> CheckItem:
-    evidence = f"P(gain per dollar reaches the threshold) = {probability:.2f}; {confidence:.2f} is asked for"
+    odds = format_probability(probability, confidence)
+    evidence = f"P(gain per dollar reaches the threshold) = {odds}; {confidence:g} is asked for"
     if probability >= confidence:
         return CheckItem(name=WORTH_IT, status="pass", evidence=evidence)
     # The margin absorbs binary rounding: 1 - 0.9 is a little less than 0.1.

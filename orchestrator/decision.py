@@ -28,7 +28,7 @@ from orchestrator.checklist import WAYS_OUT, WORTH_IT, checklist
 from orchestrator.cost.prices import PriceQuote
 from orchestrator.errors import EvidenceError
 from orchestrator.evidence import usable_results
-from orchestrator.intervals import format_usd
+from orchestrator.intervals import format_probability, format_usd
 from orchestrator.planner import next_measurement, plan_grid
 from orchestrator.results import (
     CandidateForecast,
@@ -47,6 +47,11 @@ MAX_EXTRAPOLATION = 20.0
 MIN_NOISE_UNITS = 1.0
 """A gain smaller than the spread between seeds cannot be told from luck in one full run."""
 _FINAL_VETOES = frozenset({"over budget", "past deadline"})
+# Of the curve's findings, those that contradict its form; a plateau or few points show in the interval instead.
+_SHAPE_FAULTS = {
+    "wrong-way": "the metric gets worse with more data, beyond the spread between seeds",
+    "non-monotone": "the metric falls back between two sizes, beyond the spread between seeds",
+}
 _ROUNDING = 1e-12  # 1 - 0.9 is a little less than 0.1 in binary
 
 
@@ -203,9 +208,10 @@ def evidence_vetoes(forecast: CandidateForecast, curve: CurveBand) -> tuple[Veto
         reason = f"expected gain {forecast.gain.mean:.2g}, spread between seeds {curve.noise_std:.2g}"
         way_out = "forecast a larger full_run.fraction or another model, or keep the present model"
         vetoes.append(Veto(name="gain below the noise floor", reason=reason, way_out=way_out))
-    if curve.diagnosis:
+    faults = [_SHAPE_FAULTS[finding] for finding in curve.diagnosis if finding in _SHAPE_FAULTS]
+    if faults:
         way_out = "look at the curve's points; add sizes or seeds where they scatter, or mend the training first"
-        vetoes.append(Veto(name="ill-behaved curve", reason="; ".join(curve.diagnosis), way_out=way_out))
+        vetoes.append(Veto(name="ill-behaved curve", reason="; ".join(faults), way_out=way_out))
     if curve.backtest is not None and not curve.backtest[0].low <= curve.backtest[1] <= curve.backtest[0].high:
         expected, measured = curve.backtest
         reason = (
@@ -236,10 +242,11 @@ def checklist_vetoes(items: Sequence[CheckItem]) -> tuple[Veto, ...]:
 def _reason(spec: ExperimentSpec, best: CandidateForecast, vetoes: Sequence[Veto]) -> str:
     gain, metric = best.gain, spec.decision.metric
     unit = "points" if metric == "accuracy" else "in loss"
+    odds = format_probability(best.probability, spec.decision.confidence)
     sentence = (
         f"{best.candidate}: {_gain(gain.mean, metric)} {unit} expected "
         f"(90%: {_gain(gain.low, metric)} to {_gain(gain.high, metric)}) for {format_usd(best.cost_usd.mean)}; "
-        f"P(gain per dollar >= {spec.decision.min_gain_per_dollar:g}) = {best.probability:.2f}"
+        f"P(gain per dollar >= {spec.decision.min_gain_per_dollar:g}) = {odds}"
     )
     if vetoes:
         sentence += f"; held back: {', '.join(veto.name for veto in vetoes)}"
@@ -269,6 +276,8 @@ def _next_step(
         return f"keep what there is: {_even_odds(best.gain_per_dollar.median)}"
     measurement = next_measurement(spec, data, usable, best.candidate.model)
     price = "price not known yet" if measurement.cost_usd is None else f"about {format_usd(measurement.cost_usd)}"
+    if measurement.cost_usd is not None and measurement.cost_usd >= best.cost_usd.mean:
+        price += f", no less than the full run's {format_usd(best.cost_usd.mean)}"
     advice = [veto.way_out for veto in vetoes[:1]]
     return "; ".join([*advice, f"next measurement: {measurement.description} ({price})"])
 

@@ -31,8 +31,9 @@ def did_you_mean(asked: str, known: Iterable[str]) -> str:
     """``"; did you mean 'label'?"`` when something close to ``asked`` is known, else nothing."""
     from difflib import get_close_matches
 
-    close = get_close_matches(asked.lower(), {name.lower(): name for name in known}, n=1)
-    return f"; did you mean {next(name for name in known if name.lower() == close[0])!r}?" if close else ""
+    spelling = {name.lower(): name for name in known}
+    close = get_close_matches(asked.lower(), spelling, n=1)
+    return f"; did you mean {spelling[close[0]]!r}?" if close else ""
 
 
 class OrchestratorError(Exception):

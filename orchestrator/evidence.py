@@ -56,7 +56,7 @@ def measure_baseline(
     metric = spec.decision.metric
     if spec.decision.baseline != "best_trial":
         return Baseline(value=float(spec.decision.baseline), std_error=0.0, source="config")
-    cells = {(name, n): values for name, own in by_model.items() for n, values in _seed_means(own, metric).items()}
+    cells = {(name, n): values for name, own in by_model.items() for n, values in seed_means(own, metric).items()}
     repeated = {cell: values for cell, values in cells.items() if len(values) > 1} or cells
     sign = 1.0 if metric == "accuracy" else -1.0
     (name, n), values = max(repeated.items(), key=lambda item: sign * float(np.mean(item[1])))
@@ -69,7 +69,7 @@ def measure_baseline(
     return Baseline(value=float(np.mean(values)), std_error=std / math.sqrt(len(values)), source=source)
 
 
-def _seed_means(own: Sequence[TrialResult], metric: Metric) -> dict[int, list[float]]:
+def seed_means(own: Sequence[TrialResult], metric: Metric) -> dict[int, list[float]]:
     """The metric by size and seed; worker counts of one seed are one value, because they saw the same subset."""
     values: defaultdict[int, defaultdict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     for n_samples, value, result in points_of(own, metric):

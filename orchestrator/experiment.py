@@ -17,12 +17,22 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from orchestrator.calibration import score_outcome
+from orchestrator.cost.full_run import price_full_run
 from orchestrator.cost.prices import PriceQuote
 from orchestrator.decision import decide
 from orchestrator.errors import BudgetError, EvidenceError, NotApprovedError
 from orchestrator.intervals import format_usd, summarise
 from orchestrator.planner import estimate_sweep, plan_grid, remaining
-from orchestrator.ports import Console, Evidence, EvidenceStore, FullRunner, ReviewPage, Tracker, TrialRunner
+from orchestrator.ports import (
+    Console,
+    Evidence,
+    EvidenceStore,
+    FullRunner,
+    FullRunResult,
+    ReviewPage,
+    Tracker,
+    TrialRunner,
+)
 from orchestrator.results import Approval, CandidateForecast, DataSummary, Interval, Outcome, TrialResult, Verdict
 from orchestrator.spec import ExperimentSpec, Purchase, TrialSpec, trial_key
 
@@ -143,7 +153,9 @@ def _cap_reached(experiment: Experiment) -> bool:
     spent = sum(result.cost_usd for result in experiment.journal.view.results)
     reached = {key: cap for key, cap in caps.items() if cap is not None and spent >= cap}
     for key, cap in reached.items():
-        experiment.console.say(f"{key} of {format_usd(cap)} is reached ({format_usd(spent)} spent): no further trial starts")
+        experiment.console.say(
+            f"{key} of {format_usd(cap)} is reached ({format_usd(spent)} spent): no further trial starts"
+        )
     return bool(reached)
 
 
@@ -181,7 +193,7 @@ def decide_on(
 
 def _measured_launch_s(evidence: Evidence) -> Interval | None:
     """What launching took in earlier full runs of this experiment; None when there was none, and never a guess."""
-    launches = [outcome.wall_time_s - outcome.training.wall_time_s for outcome in evidence.outcomes]
+    launches = [outcome.wall_time_s - outcome.training.time.total_s for outcome in evidence.outcomes]
     return summarise(np.asarray(launches)) if launches else None
 
 
@@ -204,13 +216,34 @@ def promote(experiment: Experiment, runner: FullRunner, forecast: CandidateForec
         metric=verdict.metric,
         training=run.training,
         wall_time_s=run.wall_time_s,
-        cost_usd=run.wall_time_s * candidate.workers * _usd_per_worker_s(experiment),
+        cost_usd=_measured_cost_usd(experiment, forecast, run),
         checkpoint_path=run.checkpoint_path,
         finished_at=experiment.now(),
     )
     experiment.journal.append("outcome", outcome)
     experiment.tracker.full_run_finished(outcome)
     return outcome
+
+
+def _measured_cost_usd(experiment: Experiment, forecast: CandidateForecast, run: FullRunResult) -> float:
+    """The forecast's own bill, with measured time and checkpoint size in place of the expected ones."""
+    spec, candidate = experiment.spec, forecast.candidate
+    no_time = np.zeros(1)
+    priced = price_full_run(
+        wall_time_s=np.asarray([run.wall_time_s]),
+        startup_s=no_time,
+        workers=candidate.workers,
+        # Preemptions that happened are in the measured time; pricing them again as expected would count them twice.
+        quote=replace(experiment.quotes[candidate.purchase], purchase="on_demand"),
+        pricing=spec.pricing,
+        checkpoint_bytes=run.training.checkpoint_bytes,
+        checkpoint_keep=spec.full_run.checkpoint.keep,
+        checkpoint_interval_s=no_time,
+        checkpoint_s=no_time,
+        dataset_bytes=experiment.data.bytes_on_disk,
+        rng=np.random.default_rng(0),
+    )
+    return float(priced.cost_usd[0])
 
 
 def _check_budget(experiment: Experiment, forecast: CandidateForecast) -> None:

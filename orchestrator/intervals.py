@@ -50,6 +50,15 @@ def draw(interval: Interval, rng: np.random.Generator, size: int) -> FloatArray:
     return np.asarray(interval.median + z * spread, dtype=np.float64)
 
 
+def format_probability(probability: float, limit: float) -> str:
+    """Two decimals, or as many as it takes to show on which side of ``limit`` it lies: 0.898 against 0.9, not 0.90."""
+    for decimals in (2, 3, 4, 5):
+        text = f"{probability:.{decimals}f}"
+        if (float(text) >= limit) == (probability >= limit):
+            return text
+    return str(probability)
+
+
 def format_usd(amount: float) -> str:
     """Dollars for a reader: cents from ten cents up, two significant digits below, no cents from $1,000 up.
 

@@ -16,6 +16,7 @@ import numpy as np
 from orchestrator.errors import Fault
 from orchestrator.results import DataSummary, TrialResult
 from orchestrator.spec import ExperimentSpec, TrialSpec
+from orchestrator.subsets import subset_size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +59,7 @@ def plan_grid(spec: ExperimentSpec, data: DataSummary) -> tuple[TrialSpec, ...]:
     trials: list[TrialSpec] = []
     seen_rows: set[int] = set()
     for fraction in spec.sweep.fractions:
-        n_rows = subset_rows(fraction, data.n_train)
+        n_rows = subset_size(data.n_train, fraction)
         if n_rows in seen_rows:
             continue
         seen_rows.add(n_rows)
@@ -70,11 +71,6 @@ def plan_grid(spec: ExperimentSpec, data: DataSummary) -> tuple[TrialSpec, ...]:
                 for model in spec.models
             ]
     return tuple(trials)
-
-
-def subset_rows(fraction: float, n_train: int) -> int:
-    """Rows of a fraction of the training pool, to the nearest, at least 1."""
-    return max(1, round(fraction * n_train))
 
 
 def remaining(
@@ -122,10 +118,10 @@ def _estimate_seconds(trial: TrialSpec, done: Sequence[TrialResult], data: DataS
     alike = alike or [r for r in done if r.trial.model == trial.model]
     by_rows: defaultdict[int, list[float]] = defaultdict(list)
     for result in alike:
-        by_rows[subset_rows(result.trial.fraction, data.n_train)].append(result.wall_time_s)
+        by_rows[subset_size(data.n_train, result.trial.fraction)].append(result.wall_time_s)
     rows = np.array(sorted(by_rows), dtype=np.float64)
     seconds = np.array([np.mean(by_rows[int(n)]) for n in rows])
-    target = subset_rows(trial.fraction, data.n_train)
+    target = subset_size(data.n_train, trial.fraction)
     if len(rows) == 1:
         return float(seconds[0] * max(1.0, target / rows[0]))
     slope, intercept = np.polyfit(rows, seconds, 1)
@@ -221,7 +217,7 @@ def subset_faults(spec: ExperimentSpec, data: DataSummary) -> tuple[Fault, ...]:
     }
     faults = []
     for fraction in spec.sweep.fractions:
-        n_rows = subset_rows(fraction, data.n_train)
+        n_rows = subset_size(data.n_train, fraction)
         short = [f"{name} ({need})" for name, need in needs.items() if n_rows < need]
         if short:
             least = max(needs.values()) / data.n_train

@@ -1,7 +1,7 @@
 """The doors of the pure core: what a shell must be able to do, as Protocols.
 
-`experiment` acts only through these; `backends` and `tracking` implement them. A port's method may block; none may raise
-for a single failed trial, which is a result like any other.
+`experiment` acts only through these; `backends` and `tracking` implement them. A port's method may block; none may
+raise for a single failed trial, which is a result like any other.
 """
 
 from __future__ import annotations
@@ -10,7 +10,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from orchestrator.results import Approval, Candidate, CandidateForecast, DataSummary, Outcome, TrainingResult, TrialResult, Verdict
+from orchestrator.results import (
+    Approval,
+    Candidate,
+    CandidateForecast,
+    DataSummary,
+    Outcome,
+    TrainingResult,
+    TrialResult,
+    Verdict,
+)
 from orchestrator.spec import ExperimentSpec, TrialSpec
 
 
@@ -48,13 +57,15 @@ class FullRunResult:
 class FullRunner(Protocol):
     """Runs one candidate at full scale, resuming by itself when asked again after a crash."""
 
-    def run(self, candidate: Candidate, forecast: CandidateForecast, on_progress: Callable[[str], None]) -> FullRunResult:
+    def run(
+        self, candidate: Candidate, forecast: CandidateForecast, on_progress: Callable[[str], None]
+    ) -> FullRunResult:
         """Train the candidate to its end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReviewPage:
-    """What a reviewer sees of a verdict: Markdown for the run's description, named figures as PNG bytes, an HTML page."""
+    """What a reviewer sees of a verdict: Markdown for the run's description, figures as PNG bytes, an HTML page."""
 
     description: str
     figures: Mapping[str, bytes]
@@ -62,7 +73,7 @@ class ReviewPage:
 
 
 class Tracker(Protocol):
-    """A mirror of the journal that people look at. It never raises into the sweep: faults are kept and reported at close."""
+    """A mirror of the journal that people look at. It never raises into the sweep: faults are told at close."""
 
     def open(self, spec: ExperimentSpec, data: DataSummary, results: Sequence[TrialResult]) -> None:
         """Bring the mirror up to date with what the journal already holds."""

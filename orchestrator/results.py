@@ -40,7 +40,7 @@ class TimeSplit:
 
     @property
     def total_s(self) -> float:
-        return sum(getattr(self, f.name) for f in fields(self))
+        return float(sum(getattr(self, f.name) for f in fields(self)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -62,7 +62,9 @@ class DataSpec:
 
     def __post_init__(self) -> None:
         checks = _Checks()
-        checks.require(bool(self.source.strip()), "source", "is empty; name a Parquet file or folder, or sklearn:digits")
+        checks.require(
+            bool(self.source.strip()), "source", "is empty; name a Parquet file or folder, or sklearn:digits"
+        )
         checks.require(
             0 < self.validation_fraction < 1,
             "validation_fraction",
@@ -138,7 +140,7 @@ class SweepSpec:
     seeds: int = 3
     """How many seeds each (model, fraction, workers) is measured with; a seed moves subset, weights and batch order."""
     scaling_seeds: int = 1
-    """How many of those seeds are also measured on the second and later worker counts, which tell time, not accuracy."""
+    """How many of those seeds are also measured on the later worker counts, which tell time, not accuracy."""
     strategy: Literal["grid"] = "grid"
     max_cost_usd: float | None = None
 
@@ -151,16 +153,12 @@ class SweepSpec:
         )
         rising = all(a < b for a, b in zip(self.fractions, self.fractions[1:], strict=False))
         ordered = ", ".join(f"{f:g}" for f in sorted(set(self.fractions)))
-        checks.require(
-            rising, "fractions", f"must rise without repeats, got {list(self.fractions)}; write [{ordered}]"
-        )
+        checks.require(rising, "fractions", f"must rise without repeats, got {list(self.fractions)}; write [{ordered}]")
         checks.require(len(self.workers) > 0, "workers", "is empty; [1] is the least")
         checks.require(
             all(w >= 1 for w in self.workers), "workers", f"must be at least 1 each, got {list(self.workers)}"
         )
-        checks.require(
-            len(set(self.workers)) == len(self.workers), "workers", f"holds repeats: {list(self.workers)}"
-        )
+        checks.require(len(set(self.workers)) == len(self.workers), "workers", f"holds repeats: {list(self.workers)}")
         checks.require(self.seeds >= 1, "seeds", f"must be at least 1, got {self.seeds}")
         checks.require(
             1 <= self.scaling_seeds <= max(self.seeds, 1),
@@ -185,7 +183,9 @@ class ResourceSpec:
     def __post_init__(self) -> None:
         checks = _Checks()
         checks.require(self.cpus_per_worker >= 1, "cpus_per_worker", f"must be at least 1, got {self.cpus_per_worker}")
-        checks.require(self.gpus_per_worker >= 0, "gpus_per_worker", f"must not be negative, got {self.gpus_per_worker}")
+        checks.require(
+            self.gpus_per_worker >= 0, "gpus_per_worker", f"must not be negative, got {self.gpus_per_worker}"
+        )
         checks.require(
             self.max_concurrent_trials is None or self.max_concurrent_trials >= 1,
             "max_concurrent_trials",
@@ -240,7 +240,9 @@ class PricingSpec:
             "has no meaning with usd_per_worker_hour; leave it out",
         )
         checks.require(
-            self.workers_per_instance >= 1, "workers_per_instance", f"must be at least 1, got {self.workers_per_instance}"
+            self.workers_per_instance >= 1,
+            "workers_per_instance",
+            f"must be at least 1, got {self.workers_per_instance}",
         )
         for key in ("checkpoint_storage_usd_per_gb_month", "checkpoint_months"):
             checks.require(getattr(self, key) >= 0, key, f"must not be negative, got {getattr(self, key):g}")
@@ -380,7 +382,7 @@ class ExperimentSpec:
         checks.require(
             self.training.global_batch_size >= widest,
             "training.global_batch_size",
-            f"is {self.training.global_batch_size}, fewer than {widest} workers can share; raise it or ask for fewer workers",
+            f"is {self.training.global_batch_size}, too few for {widest} workers; raise it or ask for fewer workers",
         )
         checks.require(
             self.full_run.fraction >= max(self.sweep.fractions, default=0),

@@ -1,18 +1,18 @@
 """Nested stratified subsamples: one fixed order of the rows, of which every fraction is a prefix.
 
-Write ``n`` for all rows, ``n_c`` for those of class c and ``x_c(m)`` for those of class c among the first m. The order of
-`nested_order` keeps, for every prefix length m and every class,
+Write ``n`` for all rows, ``n_c`` for those of class c and ``x_c(m)`` for those of class c among the first m. The order
+of `nested_order` keeps, for every prefix length m and every class, strictly
 
-    |x_c(m) - m * n_c / n| < 1        rows,
+    |x_c(m) - m * n_c / n| < 1        rows.
 
-which no order can better in general. The k-th row of class c (k from 0) may then stand only in the window of places
-``floor(k n / n_c) .. ceil((k + 1) n / n_c) - 1``; these are the windows of proportionate fairness (Baruah, Cohen, Plaxton
-and Varvel, Algorithmica 15, 1996; the bound itself is Tijdeman's, Discrete Math. 32, 1980), a full placement always exists,
-and giving each place to the waiting row with the earliest deadline finds one. Sorting by Webster's ``(k + 1/2) / n_c`` is
-simpler and does not keep the bound: beside 1,000 classes of one row, a class of 1,000 rows strays by 250.
+The k-th row of class c (k from 0) may then stand only at the places ``floor(k n / n_c) .. ceil((k + 1) n / n_c) - 1``.
+These are the windows of proportionate fairness (Baruah, Cohen, Plaxton and Varvel, Algorithmica 15, 1996; as the
+chairman assignment problem, Tijdeman, Discrete Mathematics 32, 1980): they can always be kept, and giving each place to
+the waiting row with the earliest deadline keeps them. Sorting by Webster's ``(k + 1/2) / n_c`` is simpler and does not:
+beside 1,000 classes of one row each, a class of 1,000 rows strays by 250.
 
-Which rows of a class come first is decided by a keyed hash of the row's index alone, so neither the order of rows in a
-file nor numpy's generators matter. Pure: arrays in, arrays out; O(n log n) time, measured in ``tests/test_subsets.py``.
+Which rows of a class come first is decided by a keyed hash of the row's index alone, so neither the order of classes in
+a file nor the version of a random generator matters. Pure: arrays in, arrays out, O(n log n).
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ def nested_order(labels: npt.ArrayLike, *, fingerprint: str, seed: int) -> IntAr
 
 def uniform_order(n: int, *, fingerprint: str, seed: int) -> IntArray:
     """A hash order of ``0..n-1`` for rows without classes; every prefix is a uniform subsample. Shape (n,)."""
-    return np.argsort(_row_hashes(n, "order", fingerprint, seed), kind="stable")
+    order: IntArray = np.argsort(_row_hashes(n, "order", fingerprint, seed), kind="stable")
+    return order
 
 
 def subset_size(n_train: int, fraction: float) -> int:
@@ -80,7 +81,7 @@ def split_validation(
     Raises: DataError: A class has one row, which cannot be on both sides.
     """
     classes, counts = _class_ids(labels)
-    _refuse_single_rows(counts, class_names if class_names is not None else [str(i) for i in np.unique(labels)])
+    _refuse_single_rows(labels, counts, class_names)
     quota = _validation_counts(counts, subset_size(len(classes), validation_fraction), validation_fraction)
     by_class = np.lexsort((_row_hashes(len(classes), "validation", fingerprint, 0), classes))
     rank_in_class = np.arange(len(classes)) - np.repeat(np.cumsum(counts) - counts, counts)
@@ -152,7 +153,7 @@ def _earliest_deadline_first(keys: list[int], released_by: list[int]) -> list[in
 def _validation_counts(counts: IntArray, total: int, fraction: float) -> IntArray:
     """Rows of each class that are held out: largest remainders, kept within ``1..n_c - 1``."""
     quota = counts * fraction
-    held = np.clip(np.floor(quota).astype(np.int64), 1, counts - 1)
+    held: IntArray = np.clip(np.floor(quota).astype(np.int64), 1, counts - 1)
     short = max(0, total - int(held.sum()))
     # Stable, so that equal remainders fall to the lower class id on every machine.
     neediest = np.argsort(np.where(held < counts - 1, held - quota, np.inf), kind="stable")[:short]
@@ -160,10 +161,11 @@ def _validation_counts(counts: IntArray, total: int, fraction: float) -> IntArra
     return held
 
 
-def _refuse_single_rows(counts: IntArray, names: Sequence[str]) -> None:
+def _refuse_single_rows(labels: npt.ArrayLike, counts: IntArray, class_names: Sequence[str] | None) -> None:
     single = np.flatnonzero(counts == 1)
     if len(single) == 0:
         return
+    names = class_names if class_names is not None else [str(label) for label in np.unique(np.asarray(labels))]
     if len(single) == 1:
         found = f"class {names[single[0]]!r} has only 1 row"
     else:

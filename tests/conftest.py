@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from orchestrator.cost.prices import PriceQuote, quotes
-from orchestrator.planner import plan_grid, subset_rows
+from orchestrator.planner import plan_grid
 from orchestrator.results import DataSummary, EpochPoint, TimeSplit, TrainingResult, TrialResult
 from orchestrator.spec import (
     DataSpec,
@@ -27,6 +27,7 @@ from orchestrator.spec import (
     evidence_scope,
     trial_key,
 )
+from orchestrator.subsets import subset_size
 
 ErrorRate = Callable[[float], float]
 
@@ -34,6 +35,12 @@ ErrorRate = Callable[[float], float]
 def power_law(floor: float, scale: float, exponent: float) -> ErrorRate:
     """Error rate ``floor + scale * n**-exponent``."""
     return lambda n: floor + scale * n**-exponent
+
+
+_DATA = DataSummary(
+    fingerprint="f" * 64, source="synthetic", n_rows=12_500, n_train=10_000, n_validation=2_500,
+    class_counts={str(k): 1000 for k in range(10)}, bytes_on_disk=10**7,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,10 +52,7 @@ class Synthetic:
     )
     noise_std: float = 0.003
     seconds_per_sample: float = 1e-3
-    data: DataSummary = DataSummary(
-        fingerprint="f" * 64, source="synthetic", n_rows=12_500, n_train=10_000, n_validation=2_500,
-        class_counts={str(k): 1000 for k in range(10)}, bytes_on_disk=10**7,
-    )  # fmt: skip
+    data: DataSummary = _DATA
 
     def but(self, **changes: Any) -> Synthetic:
         return replace(self, **changes)
@@ -84,7 +88,7 @@ class Synthetic:
         return [self.result(spec, trial, rng_seed) for trial in (trials or plan_grid(spec, self.data))]
 
     def result(self, spec: ExperimentSpec, trial: TrialSpec, rng_seed: int = 0) -> TrialResult:
-        n = subset_rows(trial.fraction, self.data.n_train)
+        n = subset_size(self.data.n_train, trial.fraction)
         # A seed fixes subset and weights, so that worker counts differ in time and not in accuracy.
         rng = np.random.default_rng([rng_seed, trial.seed, n, len(trial.model)])
         error = float(np.clip(self.error_rates[trial.model](n) + self.noise_std * rng.standard_normal(), 1e-6, 1))

@@ -20,11 +20,14 @@ def training(accuracy: float | None) -> TrainingResult:
     )  # fmt: skip
 
 
-def outcome(accuracy: float | None = 0.95, wall_time_s: float = 10.0, cost_usd: float = 1.0, metric: Any = "accuracy") -> Outcome:
+def outcome(
+    accuracy: float | None = 0.95, wall_time_s: float = 10.0, cost_usd: float = 1.0, metric: Any = "accuracy"
+) -> Outcome:
     forecast = CandidateForecast(
         candidate=Candidate(model="cnn", fraction=1.0, n_samples=100, workers=1, purchase="on_demand"),
         metric=Interval(low=0.9, median=0.94, high=0.96, mean=0.94), gain=certain(0.01),
-        wall_time_s=Interval(low=8, median=10, high=12, mean=10), cost_usd=Interval(low=0.8, median=1, high=1.2, mean=1),
+        wall_time_s=Interval(low=8, median=10, high=12, mean=10),
+        cost_usd=Interval(low=0.8, median=1, high=1.2, mean=1),
         gain_per_dollar=certain(0.01), probability=0.9,
         bill=Bill(lines=(), total_usd=certain(1.0), assumed=False),
     )  # fmt: skip

@@ -12,7 +12,9 @@ from orchestrator.planner import plan_grid
 from orchestrator.results import CheckItem
 
 
-def items(synthetic: Any, *, probability: float = 0.95, keep: Any = lambda trial: True, **other: Any) -> dict[str, CheckItem]:
+def items(
+    synthetic: Any, *, probability: float = 0.95, keep: Any = lambda trial: True, **other: Any
+) -> dict[str, CheckItem]:
     spec = synthetic.spec()
     planned = [trial for trial in plan_grid(spec, synthetic.data) if trial.model == "cnn"]
     values: dict[str, Any] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from orchestrator.intervals import certain, draw, format_usd, summarise
+from orchestrator.intervals import certain, draw, format_probability, format_usd, summarise
 from orchestrator.results import Interval
 
 
@@ -51,3 +51,10 @@ def test_an_amount_that_is_not_zero_never_reads_as_zero() -> None:
     for exponent in range(-15, 9):
         text = format_usd(3.0 * 10.0**exponent)
         assert any(digit in text for digit in "123456789")
+
+
+@pytest.mark.parametrize(
+    ("p", "text"), [(0.8996, "0.8996"), (0.9, "0.90"), (0.9004, "0.90"), (0.5, "0.50"), (1.0, "1.00")]
+)
+def test_a_probability_shows_on_which_side_of_the_limit_it_lies(p: float, text: str) -> None:
+    assert format_probability(p, 0.9) == text

@@ -93,7 +93,7 @@ def test_one_measured_size_prices_a_larger_one_in_proportion(synthetic: Any) -> 
 @pytest.mark.parametrize(
     ("resources", "cluster", "phrase"),
     [
-        ({}, ClusterCapacity(cpus=3, gpus=0), "asks for 4 workers of 1 CPU each, but the cluster has 3 CPUs; ask for at most 3"),
+        ({}, ClusterCapacity(cpus=3, gpus=0), "4 workers of 1 CPU each, but the cluster has 3 CPUs; ask for at most 3"),
         ({"gpus_per_worker": 1}, ClusterCapacity(cpus=8, gpus=0), "has 0 GPUs; lower resources.gpus_per_worker"),
         ({"cpus_per_worker": 3}, ClusterCapacity(cpus=8, gpus=0), "asks for 4 workers of 3 CPU each"),
     ],

@@ -1,4 +1,4 @@
-"""The Ray cluster the sweep and the full run share: one of our own on this machine, or the user's by ``RAY_ADDRESS``."""
+"""The Ray cluster of sweep and full run: one of our own on this machine, or the user's by ``RAY_ADDRESS``."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class RayCluster:
     def pool_size(self, spec: ExperimentSpec) -> PoolSize:
         """As many warm workers as the cluster holds, and no more than the sweep can use at once."""
         resources = spec.resources
-        fits = self.capacity.cpus // resources.cpus_per_worker
+        fits = int(self.capacity.cpus // resources.cpus_per_worker)
         if resources.gpus_per_worker > 0:
             fits = min(fits, int(self.capacity.gpus / resources.gpus_per_worker))
         groups = resources.max_concurrent_trials or fits

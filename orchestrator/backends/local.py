@@ -25,7 +25,9 @@ class LocalRunner:
 
     def __init__(self, spec: ExperimentSpec, *, fingerprint: str, data_root: Path | None) -> None:
         if max(spec.sweep.workers) > 1:
-            raise InfeasibleError(f"sweep.workers is {list(spec.sweep.workers)}; in process there is one worker: set [1]")
+            raise InfeasibleError(
+                f"sweep.workers is {list(spec.sweep.workers)}; in process there is one worker: set [1]"
+            )
         self._spec, self._fingerprint = spec, fingerprint
         self._request = TrainRequest(
             spec=spec,

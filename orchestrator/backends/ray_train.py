@@ -121,7 +121,11 @@ def _train_one_rank(config: dict[str, Any]) -> None:
         config["progress"].tell.remote(point)
 
     result, model_state = train(
-        request, checkpoints=store, on_epoch=on_epoch, device=ray.train.torch.get_device(), started_at=time.perf_counter()
+        request,
+        checkpoints=store,
+        on_epoch=on_epoch,
+        device=ray.train.torch.get_device(),
+        started_at=time.perf_counter(),
     )
     store.finish(model_state)
     if ray.train.get_context().get_world_rank() == 0:

@@ -28,7 +28,7 @@ from orchestrator.errors import OrchestratorError, TaskError
 from orchestrator.ports import SmokeReport
 from orchestrator.results import TrainingResult, TrialResult
 from orchestrator.spec import ExperimentSpec, TrialSpec, evidence_scope, trial_key
-from orchestrator.training.request import TrainRequest
+from orchestrator.training.request import SmokeResult, TrainRequest
 
 _ATTEMPTS = 2
 """A trial whose worker process died is tried once more on fresh workers; an error raised by the task is not."""
@@ -36,7 +36,7 @@ _ATTEMPTS = 2
 _RANKS_FAIL_TOGETHER_S = 2.0
 """How long the other ranks get to end by themselves after one has raised, before their processes are replaced."""
 
-_AHEAD = 2
+_AHEAD = 1
 """Coordinators waiting for workers beyond those training, so that Tune's own time per trial hides behind training."""
 
 
@@ -80,23 +80,25 @@ class RayTuneRunner:
             data_root=data_root,
         )
         size = cluster.pool_size(spec)
-        self._slots = min(size.workers, size.max_groups)
+        self._n_workers, self._slots = size.workers, min(size.workers, size.max_groups)
         self._pool: Any = ray.remote(num_cpus=0, max_concurrency=1000)(WorkerPool).remote(size)
         self.worker_pids: list[int] = ray.get(self._pool.ready.remote())
 
     def smoke(self) -> list[SmokeReport]:
-        """One training step of every model on a warm worker. Raises TaskError."""
-            (worker,) = ray.get(self._pool.borrow.remote("smoke", 1))
+        """One training step of every model, and at least one on every worker, so that no trial pays for a cold one.
+
+        Raises: TaskError: a model cannot be built or trained.
+        """
+        workers = ray.get(self._pool.borrow.remote("smoke", self._n_workers))
         try:
-            reports = []
-            for model in self._spec.models:
-                trial = replace(self._request.trial, model=model.name)
-                try:
-                    result = ray.get(worker.smoke.remote(replace(self._request, trial=trial)))
-                except ray.exceptions.RayTaskError as error:
-                    raise _as_task_error(model.name, error) from error
-                reports.append(SmokeReport(model=model.name, **asdict(result)))
-            return reports
+            models = [model.name for model in self._spec.models]
+            asked = [
+                (model, worker.smoke.remote(replace(self._request, trial=replace(self._request.trial, model=model))))
+                for model, worker in _cover(models, workers)
+            ]
+            return [SmokeReport(model=model, **asdict(_smoke_result(model, ref))) for model, ref in asked][
+                : len(models)
+            ]
         finally:
             ray.get(self._pool.give_back.remote("smoke"))
 
@@ -163,7 +165,7 @@ def _coordinate(config: dict[str, Any], pool: Any, request: TrainRequest) -> Non
         queue_wait_s=queue_wait_s,
         started_at=started_at.isoformat(timespec="milliseconds"),
     )
-    tune.report({"measured": measured})
+    tune.report({"measured": measured, "wall_time_s": wall_time_s})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,16 +218,28 @@ def _in_words(error: ray.exceptions.RayTaskError) -> str:
     return f"{type(cause).__name__}: {cause}{where}"
 
 
-def _as_task_error(model: str, error: ray.exceptions.RayTaskError) -> TaskError:
-    cause = error.cause
-    return cause if isinstance(cause, TaskError) else TaskError(f"smoke test of model {model}: {_in_words(error)}")
+def _cover(models: Sequence[str], workers: Sequence[Any]) -> list[tuple[str, Any]]:
+    """Pairs that use every model and every worker at least once, the models in order first."""
+    n = max(len(models), len(workers))
+    return [(models[i % len(models)], workers[i % len(workers)]) for i in range(n)]
+
+
+def _smoke_result(model: str, ref: Any) -> SmokeResult:
+    try:
+        result: SmokeResult = ray.get(ref)
+    except ray.exceptions.RayTaskError as error:
+        cause = error.cause
+        raise (
+            cause if isinstance(cause, TaskError) else TaskError(f"smoke test of {model}: {_in_words(error)}")
+        ) from error
+    return result
 
 
 class _PlannedTrials(Searcher):
     """Hands Tune the planned trials in order."""
 
     def __init__(self, trials: Sequence[TrialSpec], draining: Callable[[], bool]) -> None:
-        super().__init__(metric="_", mode="max")
+        super().__init__(metric="wall_time_s", mode="min")
         self._waiting = deque(trials)
         self._draining = draining
         self.is_stopped = False
@@ -235,7 +249,7 @@ class _PlannedTrials(Searcher):
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str:
         if self.is_stopped or not self._waiting or self._draining():
-            return Searcher.FINISHED
+            return str(Searcher.FINISHED)
         return {"trial": asdict(self._waiting.popleft()), "lease": trial_id}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
@@ -261,7 +275,9 @@ class _HandOver(tune.Callback):
         self._as_result, self._on_result, self._queue, self._pool = as_result, on_result, queue, pool
         self.fault: Exception | None = None
 
-    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any) -> None:
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
         if "measured" in result:
             self._pass_on(TrialSpec(**trial.config["trial"]), result["measured"])
 

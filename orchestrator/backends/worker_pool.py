@@ -4,7 +4,7 @@ Starting a process that has torch imported costs seconds; a trial often trains f
 processes once, and every trial borrows as many as it has workers, forms a fresh process group on them and gives them
 back. Lending is first come, first served, so that a trial that needs every worker is not starved by small ones.
 
-`WorkerPool` is an asynchronous Ray actor without a CPU of its own; `TrainWorker` occupies what the config gives a worker.
+`WorkerPool` is an asynchronous Ray actor without a CPU of its own; a `TrainWorker` occupies what the config says.
 """
 
 from __future__ import annotations

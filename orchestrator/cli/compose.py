@@ -1,4 +1,4 @@
-"""Composition: from a config to the pieces an `Experiment` acts through. Imports of frameworks wait until they are needed."""
+"""Composition: from a config to the pieces an `Experiment` acts through. Frameworks are imported when needed."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ def render_review(spec: ExperimentSpec, data: DataSummary, evidence: Evidence, v
 def ray_sweep_runner(
     spec: ExperimentSpec, located: LocatedData, source: str, draining: Callable[[], bool]
 ) -> Callable[[], AbstractContextManager[TrialRunner]]:
-    """Starts Ray and its warm workers on entry, ends them on exit. Entering raises ConfigError for infeasible workers."""
+    """Starts Ray and warm workers on entry, ends them on exit. Entering raises ConfigError: infeasible workers."""
 
     @contextmanager
     def start() -> Iterator[TrialRunner]:
@@ -187,7 +187,11 @@ def ray_sweep_runner(
             if faults:
                 raise ConfigError(source, faults)
             runner = RayTuneRunner(
-                spec, fingerprint=located.summary.fingerprint, data_root=located.root, cluster=cluster, draining=draining
+                spec,
+                fingerprint=located.summary.fingerprint,
+                data_root=located.root,
+                cluster=cluster,
+                draining=draining,
             )
             try:
                 yield runner
@@ -199,7 +203,9 @@ def ray_sweep_runner(
     return start
 
 
-def read_experiment(experiment: str, runs_dir: str, overrides: Sequence[str] = ()) -> tuple[ExperimentSpec, JournalView]:
+def read_experiment(
+    experiment: str, runs_dir: str, overrides: Sequence[str] = ()
+) -> tuple[ExperimentSpec, JournalView]:
     """An experiment by name, run folder or config file, with overrides on the config it was last run with.
 
     Raises: UnknownExperimentError, ConfigError, JournalError.

@@ -49,7 +49,9 @@ def decide_command(experiment: str, overrides: tuple[str, ...], runs_dir: str, f
 @experiment_argument
 @overrides_argument
 @runs_dir_option
-@click.option("-o", "--output", type=click.Path(dir_okay=False), help="File to write; report.html in the run folder else.")
+@click.option(
+    "-o", "--output", type=click.Path(dir_okay=False), help="File to write [default: report.html of the run]."
+)
 def report(experiment: str, overrides: tuple[str, ...], runs_dir: str, output: str | None) -> None:
     """Write one self-contained HTML page: verdict, curves, costs, checklist, trials."""
     from orchestrator.cli.compose import quotes_of, read_experiment
@@ -150,8 +152,12 @@ def history(runs_dir: str, form: str) -> None:
         cost = f"{format_usd(forecast.cost_usd.low)}, {format_usd(forecast.cost_usd.high)}"
         click.echo(f"{outcome.finished_at}  {name}: {outcome.candidate}")
         click.echo(f"  metric  {beside(f'{value:.4f}', outcome.metric_hit, forecast.metric, '{:.4f}')}")
-        click.echo(f"  seconds {beside(f'{outcome.wall_time_s:.1f}', outcome.wall_time_hit, forecast.wall_time_s, '{:.1f}')}")
+        click.echo(
+            f"  seconds {beside(f'{outcome.wall_time_s:.1f}', outcome.wall_time_hit, forecast.wall_time_s, '{:.1f}')}"
+        )
         click.echo(f"  dollars {format_usd(outcome.cost_usd)} {'in' if outcome.cost_hit else 'OUTSIDE'} [{cost}]")
     found = coverage([outcome for _, outcome in ledger])
     for label, rate in (("metric", found.metric), ("time", found.wall_time), ("dollars", found.cost)):
-        click.echo(f"{label}: {rate.hits} of {rate.n} in the 90% interval (true share {rate.low:.2f} to {rate.high:.2f})")
+        click.echo(
+            f"{label}: {rate.hits} of {rate.n} in the 90% interval (true share {rate.low:.2f} to {rate.high:.2f})"
+        )

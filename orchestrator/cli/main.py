@@ -34,11 +34,13 @@ class _Group(click.Group):
             click.echo(f"error: {error}", err=True)
             sys.exit(error.exit_code)
         except KeyboardInterrupt:
-            click.echo("interrupted; what was measured is in the journal, the same command goes on from there", err=True)
+            click.echo(
+                "interrupted; the journal has what was measured, and the same command goes on from there", err=True
+            )
             sys.exit(130)
 
 
-@click.group(cls=_Group, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(cls=_Group, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="orchestrator")
 def cli() -> None:
     """Should we scale? Measure small, forecast honestly, price everything, decide with a probability.

@@ -69,9 +69,10 @@ def sweep(context: click.Context, config: str, overrides: tuple[str, ...], exit_
         f"{len(summary.class_counts)} classes, fingerprint {summary.fingerprint[:12]}"
     )
     with _drain_on_interrupt(narrator) as drain:
-        with open_experiment(
-            spec, located, config=config, narrator=narrator, draining=drain.is_asked
-        ) as (experiment, tracker):
+        with open_experiment(spec, located, config=config, narrator=narrator, draining=drain.is_asked) as (
+            experiment,
+            tracker,
+        ):
             verdict = run_sweep(experiment, ray_sweep_runner(spec, located, config, drain.is_asked))
             if verdict is None:
                 sys.exit(130)

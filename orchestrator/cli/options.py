@@ -15,7 +15,12 @@ runs_dir_option = click.option(
     "--runs-dir", default="runs", show_default=True, help="Folder of the journals, for an EXPERIMENT given by name."
 )
 format_option = click.option(
-    "--format", "form", type=click.Choice(["table", "json", "md"]), default="table", show_default=True, help="Output form."
+    "--format",
+    "form",
+    type=click.Choice(["table", "json", "md"]),
+    default="table",
+    show_default=True,
+    help="Output form.",
 )
 exit_code_option = click.option(
     "--exit-code", is_flag=True, help="Also tell the verdict by exit code: 10 hold, 11 reject, 12 awaits approval."

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from orchestrator.checklist import checklist
+from orchestrator.checklist import WORTH_IT, checklist
 from orchestrator.cost.prices import PriceQuote
 from orchestrator.errors import UnknownExperimentError
+from orchestrator.evidence import usable_results
 from orchestrator.intervals import format_usd
 from orchestrator.planner import estimate_sweep, plan_grid, remaining
-from orchestrator.results import DataSummary, TrialResult
-from orchestrator.spec import ExperimentSpec, Purchase, trial_key
+from orchestrator.results import CheckItem, DataSummary, TrialResult
+from orchestrator.spec import ExperimentSpec, Purchase, TrialSpec, trial_key
 from orchestrator.tracking.journal import Journal, run_folder
 from orchestrator.tracking.records import to_plain
 
 
-def describe_plan(
-    spec: ExperimentSpec, data: DataSummary, quotes: Mapping[Purchase, PriceQuote], form: str
-) -> str:
+def describe_plan(spec: ExperimentSpec, data: DataSummary, quotes: Mapping[Purchase, PriceQuote], form: str) -> str:
     """The plan as a table, as Markdown, or as JSON."""
     results, checkpoint_bytes = _known(spec)
     trials = plan_grid(spec, data)
@@ -31,19 +31,18 @@ def describe_plan(
     unknown = "unknown until a trial of each model has run"
     facts = {
         "experiment": spec.name,
-        "data": f"{data.n_train:,} training + {data.n_validation:,} validation rows, fingerprint {data.fingerprint[:12]}",
+        "data": f"{data.n_train:,} training + {data.n_validation:,} validation rows, {data.fingerprint[:12]}",
         "trials": f"{len(trials)} planned, {len(trials) - len(left)} measured, {len(left)} to run",
         "sweep dollars left": format_usd(estimate.cost_usd) if estimate.cost_usd is not None else unknown,
         "sweep hours left": f"{estimate.hours:.2f}, one trial at a time" if estimate.hours is not None else unknown,
         "peak disk": f"{disk_gb:.2f} GB"
         + ("" if checkpoint_bytes else " without checkpoints, whose size the smoke test measures"),
-        "price": "; ".join(f"{q.label} {format_usd(q.usd_per_instance_hour)} per hour ({q.cited})" for q in quotes.values()),
+        "price": "; ".join(
+            f"{q.label} {format_usd(q.usd_per_instance_hour)} per hour ({q.cited})" for q in quotes.values()
+        ),
         "cap": format_usd(spec.budget.max_cost_usd) if spec.budget.max_cost_usd else "none (budget.max_cost_usd)",
     }
-    checks = checklist(
-        spec, data, results, model=spec.models[-1].name,
-        planned_trials=sum(trial.model == spec.models[-1].name for trial in trials), probability=None,
-    )  # fmt: skip
+    checks = [item for model in spec.models for item in _measured_so_far(spec, data, results, trials, model.name)]
     if form == "json":
         plain = {"facts": facts, "trials": to_plain(list(trials)), "checklist": to_plain(list(checks))}
         return json.dumps(plain, indent=2)
@@ -54,6 +53,17 @@ def describe_plan(
     lines += [f"  {item.status:<12} {item.name}: {item.evidence}" for item in checks]
     text = "\n".join(lines)
     return f"```\n{text}\n```" if form == "md" else text
+
+
+def _measured_so_far(
+    spec: ExperimentSpec, data: DataSummary, results: Sequence[TrialResult], trials: Sequence[TrialSpec], model: str
+) -> list[CheckItem]:
+    """The checklist of one model without the item that needs a verdict."""
+    own = [trial for trial in trials if trial.model == model]
+    failed = sum(result.status == "failed" and result.trial in own for result in results)
+    usable = usable_results(spec, data, results, model)
+    items = checklist(spec, data, usable, planned=own, n_failed=failed, probability=0.0)
+    return [replace(item, name=f"{model}: {item.name}") for item in items if item.name != WORTH_IT]
 
 
 def _known(spec: ExperimentSpec) -> tuple[tuple[TrialResult, ...], dict[str, int]]:

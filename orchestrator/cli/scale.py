@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -16,7 +17,7 @@ from orchestrator.errors import ConfigError, InfeasibleError, NotApprovedError, 
 if TYPE_CHECKING:
     from orchestrator.cli.compose import LocatedData
     from orchestrator.experiment import Experiment
-    from orchestrator.results import CandidateForecast, Outcome, Verdict
+    from orchestrator.results import CandidateForecast, Interval, Outcome, Verdict
     from orchestrator.tracking.mlflow_tracker import MlflowTracker
 
 _by_option = click.option("--by", default=None, help="Who answers; the login name if not given.")
@@ -37,9 +38,7 @@ def reject(experiment: str, runs_dir: str, by: str | None, reason: str) -> None:
     _answer(experiment, runs_dir, "rejected", by, reason)
 
 
-def _answer(
-    name: str, runs_dir: str, decision: Literal["approved", "rejected"], by: str | None, reason: str
-) -> None:
+def _answer(name: str, runs_dir: str, decision: Literal["approved", "rejected"], by: str | None, reason: str) -> None:
     from orchestrator.cli.compose import LocatedData, open_experiment, read_experiment
 
     spec, view = read_experiment(name, runs_dir)
@@ -133,9 +132,13 @@ def _ask(forecast: CandidateForecast, verdict: Verdict, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise NotApprovedError("nobody approved this verdict and there is no terminal to ask on; `approve` it, or give -y")
+        raise NotApprovedError(
+            "nobody approved this verdict and there is no terminal to ask on; `approve` it, or give -y"
+        )
     cost = forecast.cost_usd
-    question = f"{verdict.reason}\nStart {forecast.candidate} for {format_usd(cost.median)} (up to {format_usd(cost.high)})?"
+    question = (
+        f"{verdict.reason}\nStart {forecast.candidate} for {format_usd(cost.median)} (up to {format_usd(cost.high)})?"
+    )
     if not click.confirm(question, err=True):
         raise NotApprovedError("not approved; nothing was started")
 
@@ -143,7 +146,7 @@ def _ask(forecast: CandidateForecast, verdict: Verdict, yes: bool) -> None:
 def promote_when_allowed(
     experiment: Experiment, located: LocatedData, tracker: MlflowTracker, verdict: Verdict
 ) -> None:
-    """After a sweep: start the full run by itself when the config says ``approval: auto`` and the verdict is PROMOTE."""
+    """After a sweep: start the full run when the config says ``approval: auto`` and the verdict is PROMOTE."""
     if verdict.kind != "PROMOTE" or experiment.spec.decision.approval != "auto":
         return
     digests = {outcome.forecast.candidate for outcome in experiment.journal.view.outcomes}
@@ -159,7 +162,7 @@ def promote_when_allowed(
 def run_full(
     experiment: Experiment, located: LocatedData, tracker: MlflowTracker, forecast: CandidateForecast
 ) -> Outcome:
-    """The full run on Ray Train, its outcome and its registered model. Raises InfeasibleError, TaskError, BudgetError."""
+    """The full run on Ray Train, its outcome and its registered model. Raises ConfigError, TaskError, BudgetError."""
     from orchestrator.backends.cluster import RayCluster
     from orchestrator.cli.compose import register_model, render_review
     from orchestrator.experiment import promote as run_promotion
@@ -211,11 +214,16 @@ def outcome_text(outcome: Outcome, metric: Literal["accuracy", "loss"]) -> str:
 
     forecast, training = outcome.forecast, outcome.training
     value = training.accuracy if metric == "accuracy" else training.loss
+
+    def shown(interval: Interval, form: Callable[[float], str]) -> tuple[str, str]:
+        return form(interval.median), f"{form(interval.low)} to {form(interval.high)}"
+
+    seconds, share = "{:.1f}".format, "{:.4f}".format
     rows = [
-        (metric, f"{forecast.metric.median:.4f}", f"{forecast.metric.low:.4f} to {forecast.metric.high:.4f}", f"{value:.4f}", outcome.metric_hit),
-        ("seconds", f"{forecast.wall_time_s.median:.1f}", f"{forecast.wall_time_s.low:.1f} to {forecast.wall_time_s.high:.1f}", f"{outcome.wall_time_s:.1f}", outcome.wall_time_hit),
-        ("dollars", format_usd(forecast.cost_usd.median), f"{format_usd(forecast.cost_usd.low)} to {format_usd(forecast.cost_usd.high)}", format_usd(outcome.cost_usd), outcome.cost_hit),
-    ]  # fmt: skip
+        (metric, *shown(forecast.metric, share), share(value), outcome.metric_hit),
+        ("seconds", *shown(forecast.wall_time_s, seconds), seconds(outcome.wall_time_s), outcome.wall_time_hit),
+        ("dollars", *shown(forecast.cost_usd, format_usd), format_usd(outcome.cost_usd), outcome.cost_hit),
+    ]
     lines = [f"full run of {outcome.candidate}", f"{'':<10}{'forecast':>12}  {'90% interval':<26}{'outcome':>12}"]
     lines += [f"{n:<10}{f:>12}  {i:<26}{o:>12}  {'held' if held else 'MISSED'}" for n, f, i, o, held in rows]
     return "\n".join([*lines, f"checkpoint  {outcome.checkpoint_path}"])

@@ -135,16 +135,21 @@ def _instance_lines(
     """Compute, start-up, re-work and the idle share of the last instance; each with its draws in dollars."""
     busy = workers / quote.workers_per_instance
     lines = [
-        _hours_line("training", job.training_s * busy, quote, f"{workers} workers, {instances} x {quote.label}"),
+        _hours_line("training", job.training_s * busy, quote, f"{_workers(workers)}, {instances} x {quote.label}"),
         _hours_line("start-up", job.startup_s * busy, quote, startup_note),
     ]
     if job.rework_s is not None:
         note = "work done again and restarts after preemption, expected number drawn from a Poisson process"
         lines.append(_hours_line("re-work after preemption", job.rework_s * busy, quote, note))
     if instances > busy:
-        note = f"{workers} workers leave {instances - busy:.3g} of {instances} instances empty"
+        share = f"{instances - busy:.3g} of {instances} instances"
+        note = f"{_workers(workers)} {'leaves' if workers == 1 else 'leave'} {share} empty"
         lines.append(_hours_line("idle share of the last instance", job.total_s * (instances - busy), quote, note))
     return lines
+
+
+def _workers(count: int) -> str:
+    return "1 worker" if count == 1 else f"{count} workers"
 
 
 def _hours_line(item: str, instance_s: FloatArray, quote: PriceQuote, note: str) -> tuple[BillLine, FloatArray]:
@@ -175,7 +180,7 @@ def _checkpoint_line(
         unit_price_usd=pricing.checkpoint_storage_usd_per_gb_month,
         cost_usd=certain(cost),
         source="config",
-        note=f"{checkpoint_keep} kept, {gigabytes:.3g} GB together, for {pricing.checkpoint_months:g} months",
+        note=f"{checkpoint_keep} kept, {gigabytes:.3g} GB together; months: {pricing.checkpoint_months:g}",
     )
     return line, np.full(n_draws, cost)
 

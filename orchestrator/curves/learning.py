@@ -2,9 +2,9 @@
 
     value(n) = c + a * n**-b,    c >= lower bound, a >= 0, b > 0
 
-with a model discrepancy that grows with the log of the extrapolation factor and seed-to-seed noise that falls with n; the
-posterior is in `power_law`, the prior and what it was calibrated on in `learning_prior`. Two intervals, never to be
-confused: *confidence* is of the curve (the mean over seeds), *prediction* is of one new run and is wider by the noise.
+with a model discrepancy that grows with the log of the extrapolation factor and seed-to-seed noise that falls with n;
+the posterior is in `power_law`, the prior and what it was calibrated on in `learning_prior`. Two intervals, never to
+be confused: *confidence* is of the curve (the mean over seeds), *prediction* of one new run, wider by the noise.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy.special import stdtrit
+from scipy.special import ndtri, stdtrit
 
 from orchestrator.curves.learning_prior import LearningCurvePrior, grid_for, prior_for
 from orchestrator.curves.measured import FoldedSizes, Numbers, checked, fold_learning_points
-from orchestrator.curves.power_law import FloatArray, LogPoints, Posterior, even_uniforms, fit_posterior
+from orchestrator.curves.power_law import FloatArray, Forecast, LogPoints, Posterior, even_uniforms, fit_posterior
 from orchestrator.errors import EvidenceError
 from orchestrator.results import Interval
 
@@ -35,7 +35,7 @@ _EVEN_DRAWS = 1024
 _UNIFORMS = even_uniforms(5, _EVEN_DRAWS)
 
 
-def forecast(n: Numbers, value: Numbers, target_n: float, bounds: tuple[float, float] = (0.0, 1.0)) -> dict[str, object]:
+def forecast(n: Numbers, value: Numbers, target_n: float, bounds: tuple[float, float] = (0.0, 1.0)) -> Forecast:
     """Forecast the curve at ``target_n``; the same input in any order always gives the same answer.
 
     Args:
@@ -62,12 +62,13 @@ class LearningCurveFit:
     prior: LearningCurvePrior
     noise_std: float
     """Seed-to-seed standard deviation of the value at the largest measured size."""
+    noise_scale: float
+    """Local level of the value there: what the posterior's relative noise is relative to."""
     noise_dof: float
     """Degrees of freedom behind it: replicates beyond the first of each size; 0 when the scatter round the fit had to
     do."""
     diagnosis: tuple[str, ...]
-    """Sorted by weight: wrong-way, too-few-points, non-monotone, plateau, no-replicates; well-behaved when the shape has
-    no fault."""
+    """Any of wrong-way, too-few-points, non-monotone, plateau, no-replicates; well-behaved without a fault of shape."""
 
     def extrapolation_factor(self, target_n: float) -> float:
         """Target over the largest measured size; at most 1 within the data."""
@@ -115,9 +116,11 @@ class LearningCurveFit:
     def _noise(self, u: FloatArray, log_noise: FloatArray, x: float) -> FloatArray:
         """Noise of one run at size x (relative to the largest; not extrapolated to be smaller beyond it)."""
         decay = x ** (-0.5 * self.prior.noise_decay)
-        student = stdtrit(self.noise_dof + _PRIOR_DOF, u)
-        out: FloatArray = decay * self.noise_std * student
-        return out
+        if self.noise_dof == 0:
+            scatter: FloatArray = decay * self.noise_scale * log_noise * ndtri(u)
+            return scatter
+        student: FloatArray = decay * self.noise_std * stdtrit(self.noise_dof + _PRIOR_DOF, u)
+        return student
 
 
 def fit_learning_curve(
@@ -158,6 +161,7 @@ def _fit(measured: FoldedSizes, bounds: tuple[float, float], validation_size: in
         posterior=posterior,
         prior=prior,
         noise_std=noise_std,
+        noise_scale=level,
         noise_dof=measured.replicate_dof,
         diagnosis=_diagnose(measured, posterior, noise_std, prior),
     )
@@ -198,10 +202,12 @@ def _binomial_noise(rate: float, bounds: tuple[float, float], validation_size: i
 
 
 def _noise_std(measured: FoldedSizes, prior: LearningCurvePrior, posterior: Posterior, level: float) -> float:
-    """Replicates pooled over sizes, each scaled to the largest by the noise's own fall; else the scatter of the fit."""
+    """Replicates pooled over sizes, each scaled to the largest by the noise's own fall; else the scatter's median."""
     dof = measured.replicate_dof
     if dof == 0:
-        return float(np.sqrt(posterior.weight @ posterior.noise**2)) * level
+        order = np.argsort(posterior.noise, kind="stable")
+        middle = np.searchsorted(np.cumsum(posterior.weight[order]), 0.5)
+        return float(posterior.noise[order][min(int(middle), len(order) - 1)]) * level
     x = measured.size / measured.size[-1]
     return float(np.sqrt((measured.deviation_ss * x**prior.noise_decay).sum() / dof))
 
@@ -247,5 +253,4 @@ def _interval(values: FloatArray, level: float) -> Interval:
     if not 0 < level < 1:
         raise EvidenceError(f"level must lie between 0 and 1, got {level:g}; 0.9 means 90%")
     low, median, high = np.quantile(values, [0.5 - level / 2, 0.5, 0.5 + level / 2])
-    mean = float(np.clip(values.mean(), low, high))
-    return Interval(low=float(low), median=float(median), high=float(high), mean=mean, level=level)
+    return Interval(low=float(low), median=float(median), high=float(high), mean=float(values.mean()), level=level)

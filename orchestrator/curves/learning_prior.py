@@ -1,12 +1,18 @@
 """What learning curves looked like before this one was measured: the prior of `learning`, as two small tables.
 
 The figures were chosen by random search on measured curves, scored by the pinball loss at 5, 50 and 95%, the absolute
-error and the distance of the 90% interval's coverage from 0.9. Error rates: half of the data sets of LCDB 1.1 (Yan, Mohr
-and Viering, NeurIPS 2025, CC BY 4.0; as means of 25 splits and as 3 seeds with the measured fold deviation), seen at 5
-to 50% of the data, extrapolated 2 to 20 times. On the other half of the data sets, which played no part, the interval
-held 90.6% (means), 89.3% (seeds) and 92.8% (seen at 1, 2, 5, 10, 20%). Losses: language-model and translation curves
-(mlfoundations/scaling and formll/resolving-scaling-law-discrepancies, MIT; Alabdulmohsin et al. 2022), all of them, 147
-curves in three families, so their figures are in-sample and kept round.
+error and the distance of the 90% interval's coverage from 0.9.
+
+Error rates: LCDB 1.1 (Yan, Mohr and Viering, NeurIPS 2025, CC BY 4.0), as means of 25 splits and as 3 seeds with the
+measured fold deviation, seen at 5 to 50% of the data; searched on one half of the data sets. On the other half (52
+data sets) the interval held 91.6% (means), 91.6% (seeds) and 95.2% (seen at 1, 2, 5, 10, 20%), so it is rather too
+wide. That half is not untouched: its misses showed that zero errors need ``shift``, which was added before the search
+was repeated.
+
+Losses: 115 language-model and translation curves (mlfoundations/scaling; formll/resolving-scaling-law-discrepancies;
+both MIT; Alabdulmohsin et al. 2022). All were searched on, so nothing is known of curves outside these three families.
+A first search ended in a spread of 0.28 for log b; it was discarded and the spread held at 0.6, for an exponent of 0.2
+must remain possible.
 """
 
 from __future__ import annotations
@@ -18,8 +24,9 @@ import numpy as np
 
 from orchestrator.curves.power_law import FloatArray, Grid, Tail, scale_grid
 
-_EXPONENTS = np.exp(np.linspace(np.log(0.04), np.log(2.5), 18))
-_FLOOR_SHARES = np.array([0.0, 0.12, 0.25, 0.38, 0.5, 0.62, 0.74, 0.84, 0.92, 0.97])
+_EXPONENTS = np.exp(np.linspace(np.log(0.04), np.log(2.5), 30))
+# Coarser grids (18 x 10) missed noise-free curves at four times the data by up to 7% where this one misses 3%.
+_FLOOR_SHARES = np.append(np.linspace(0.0, 0.75, 13), [0.79, 0.84, 0.88, 0.92, 0.95, 0.97])
 _DRIFTS = np.exp(np.linspace(np.log(0.002), np.log(0.5), 6))
 _NOISES = np.exp(np.linspace(np.log(0.001), np.log(0.5), 6))
 
@@ -58,15 +65,15 @@ ERROR_RATE = LearningCurvePrior(
     tail=Tail(widening=0.95, growth=0.65, cliff_rate=0.121, cliff_size=1.47),
 )
 LOSS = LearningCurvePrior(
-    exponent_centre=0.6,
+    exponent_centre=0.9,
     exponent_spread=0.6,
-    floor_tilt=0.5,
+    floor_tilt=4.0,
     plateau_weight=0.02,
-    drift=(0.018, 0.5),
-    noise=(0.01, 1.0),
+    drift=(0.037, 0.8),
+    noise=(0.038, 0.87),
     noise_decay=2.0,
     shift=0.0,
-    tail=Tail(widening=0.7, growth=1.0, cliff_rate=0.01, cliff_size=0.1),
+    tail=Tail(widening=0.3, growth=1.0, cliff_rate=0.01, cliff_size=0.1),
 )
 
 

@@ -1,7 +1,7 @@
 """Measured points, checked and folded to distinct sizes: where every fit of this folder begins.
 
-Sorting by (size, value) before anything is summed makes every later figure independent, to the last bit, of the order in
-which trials happened to finish.
+Sorting by (size, value) before anything is summed makes every later figure independent, to the last bit, of the order
+in which trials happened to finish.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def checked(name: str, values: Numbers, *, positive: bool) -> FloatArray:
     if bad.any():
         at = int(np.argmax(bad))
         need = "finite and above 0" if positive else "finite"
-        raise EvidenceError(f"{name} must be {need}, got {array[at]:g} at position {at}; leave that trial out of the fit")
+        raise EvidenceError(f"{name} must be {need}, got {array[at]:g} at position {at}; leave that trial out")
     return array
 
 
@@ -61,7 +61,8 @@ def fold(size: FloatArray, value: FloatArray) -> FoldedSizes:
     distinct, group = np.unique(size, return_inverse=True)
     count = np.bincount(group).astype(np.float64)
     mean = np.bincount(group, value) / count
-    return FoldedSizes(size=distinct, mean=mean, count=count, deviation_ss=np.bincount(group, (value - mean[group]) ** 2))
+    deviation_ss: FloatArray = np.bincount(group, (value - mean[group]) ** 2).astype(np.float64)
+    return FoldedSizes(size=distinct, mean=mean, count=count, deviation_ss=deviation_ss)
 
 
 def fold_learning_points(n: Numbers, value: Numbers, bounds: tuple[float, float], need: int) -> FoldedSizes:
@@ -73,7 +74,9 @@ def fold_learning_points(n: Numbers, value: Numbers, bounds: tuple[float, float]
     """
     lower, upper = bounds
     if not (np.isfinite(lower) and upper > lower):
-        raise EvidenceError(f"bounds must be (finite lower, larger upper), got {bounds}; (0, 1) for errors, (0, inf) losses")
+        raise EvidenceError(
+            f"bounds must be (finite, larger), got {bounds}; (0, 1) for error rates, (0, inf) for losses"
+        )
     sizes, values = checked("n", n, positive=True), checked("value", value, positive=False)
     same_length(n=sizes, value=values)
     outside = (values < lower) | (values > upper)

@@ -10,18 +10,27 @@ variance tau**2 per unit (a model discrepancy in the sense of Kennedy and O'Haga
 the data it bends the curve, beyond them it widens with the log of the extrapolation factor.
 
 ``level`` enters linearly, has a flat prior and is integrated in closed form (variable projection); b, r, tau and the
-noise are on a grid. Pure: arrays in, arrays out. Priors live with the curves they belong to: `learning`, `worker_scaling`.
+noise are on a grid. Pure: arrays in, arrays out. Priors live with their curves: `learning_prior`, `speedup`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
 FloatArray = NDArray[np.float64]
+
+
+class Forecast(TypedDict):
+    """A point forecast with its 5%, 50% and 95% quantiles."""
+
+    mean: float
+    quantiles: dict[float, float]
+
 
 _JITTER = 1e-10
 """Added to variances of log y so that noise-free, drift-free grid cells stay factorable; far below any real noise."""
@@ -105,7 +114,7 @@ class Posterior:
 
     def moments(self, log_x: float, tail: Tail) -> tuple[FloatArray, FloatArray]:
         """Mean and variance of the log curve at x in each cell."""
-        mean = self.level + log_shape(np.float64(log_x), self.exponent, self.floor_share)
+        mean: FloatArray = self.level + log_shape(np.full(1, log_x), self.exponent, self.floor_share)
         if log_x >= 0:
             return mean, self.level_var + tail.widening * self.drift**2 * log_x**tail.growth
         return self._moments_within(log_x, mean)
@@ -119,7 +128,7 @@ class Posterior:
         shape = log_shape(self.points.log_x, self.exponent[:, None], self.floor_share[:, None])
         residual = self.points.log_y - shape - self.level[:, None]
         explained = self.drift**2 * (weights @ shared)
-        var = -self.drift**2 * log_x - explained + (1.0 - weights.sum(1)) ** 2 * self.level_var
+        var = -(self.drift**2) * log_x - explained + (1.0 - weights.sum(1)) ** 2 * self.level_var
         return mean + (weights * residual).sum(1), np.maximum(var, 0.0)
 
     def draw(self, log_x: float, tail: Tail, u: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -1,7 +1,7 @@
 """Time against samples and workers: the public door.
 
-`forecast` and `forecast_size_and_workers` know total run times only (`speedup`); `fit_time_model` works on our own split
-times and is what the verdict uses (`time_model`).
+`forecast` and `forecast_size_and_workers` know total run times only (`speedup`); `fit_time_model` works on our own
+split times and is what the verdict uses (`time_model`).
 """
 
 from orchestrator.curves.speedup import forecast, forecast_size_and_workers

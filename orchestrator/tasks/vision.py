@@ -77,7 +77,7 @@ class ImageClassification(SupervisedTask):
         return nn.Sequential(nn.Flatten(), nn.Linear(int(np.prod(self._data.inputs.shape[1:])), self._n_classes))
 
     def _cnn(self, width: int = 16, depth: int | None = None) -> nn.Module:
-        """Blocks of convolution, group norm, ReLU and 2x2 pooling; channels double from block to block.
+        """Blocks of convolution, 2x2 pooling, group norm and ReLU; channels double from block to block.
 
         ``depth`` is the number of blocks; by default as many, up to 3, as leave a feature map of at least 2 x 2.
         """
@@ -90,8 +90,9 @@ class ImageClassification(SupervisedTask):
         layers: list[nn.Module] = []
         for block in range(blocks):
             out = width << block
-            layers += [nn.Conv2d(channels, out, 3, padding=1, bias=False), nn.GroupNorm(4, out), nn.ReLU(inplace=True)]
-            layers += [nn.MaxPool2d(2)]
+            # Pooling first leaves a quarter of the values to normalise.
+            layers += [nn.Conv2d(channels, out, 3, padding=1, bias=False), nn.MaxPool2d(2)]
+            layers += [nn.GroupNorm(4, out), nn.ReLU(inplace=True)]
             channels = out
         features = channels * (height >> blocks) * (side >> blocks)
         return nn.Sequential(*layers, nn.Flatten(), nn.Linear(features, self._n_classes))

@@ -21,10 +21,14 @@ def describe_task_data(spec: ExperimentSpec) -> DataSummary:
     _, datasets = cached_task(spec, None)
     n_train, n_validation = _length(datasets.train), _length(datasets.validation)
     if n_train < 1 or n_validation < 1:
-        raise DataError(f"task {spec.task!r} brings {n_train} training and {n_validation} validation rows; both need some")
+        raise DataError(
+            f"task {spec.task!r} brings {n_train} training and {n_validation} validation rows; both need some"
+        )
     counts: dict[str, int] = {}
     if datasets.train_labels is not None:
-        counts = {str(label): int(n) for label, n in sorted(Counter(np.asarray(datasets.train_labels).tolist()).items())}
+        counts = {
+            str(label): int(n) for label, n in sorted(Counter(np.asarray(datasets.train_labels).tolist()).items())
+        }
         if len(counts) < 2:
             raise DataError(f"task {spec.task!r}: all {n_train} training rows are of one class; nothing can be learned")
     return DataSummary(

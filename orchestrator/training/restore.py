@@ -14,7 +14,9 @@ from orchestrator.training.checkpoints import read_checkpoint
 from orchestrator.training.task import SupervisedTask, cached_task
 
 
-def restored_model(spec: ExperimentSpec, data_root: Path | None, model: str, checkpoint: Path) -> tuple[nn.Module, object]:
+def restored_model(
+    spec: ExperimentSpec, data_root: Path | None, model: str, checkpoint: Path
+) -> tuple[nn.Module, object]:
     """The network with its trained weights in evaluation mode, and one validation row as an input example.
 
     Raises: TaskError: the task is a training function, which does not say how its model is built.

@@ -23,6 +23,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch._C._distributed_c10d import GradBucket
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 
@@ -56,7 +57,7 @@ class _SyncClock:
         return exposed
 
 
-def _timed_all_reduce(clock: _SyncClock, bucket: dist.GradBucket) -> torch.futures.Future[torch.Tensor]:
+def _timed_all_reduce(clock: _SyncClock, bucket: GradBucket) -> torch.futures.Future[torch.Tensor]:
     clock.handed_over_at = time.perf_counter()
     buffer = bucket.buffer().div_(dist.get_world_size())
     work = dist.all_reduce(buffer, async_op=True)
@@ -65,7 +66,12 @@ def _timed_all_reduce(clock: _SyncClock, bucket: dist.GradBucket) -> torch.futur
         clock.completed_at = time.perf_counter()
         return future.value()[0]
 
-    return work.get_future().then(completed)
+    future: torch.futures.Future[torch.Tensor] = work.get_future().then(completed)
+    return future
+
+
+# DDP compares a hook's annotations with the types themselves; postponed annotations are strings.
+_timed_all_reduce.__annotations__.update({"bucket": GradBucket, "return": torch.futures.Future[torch.Tensor]})
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +228,12 @@ class TrainingRun:
         self.model, self.training, self.fraction, self.seed, self.device = model, training, fraction, seed, device
         self.epoch = 0
         self._clock = _Clock(device, started_at)
-        self._fingerprint, self._datasets, self._checkpoints, self._on_epoch = fingerprint, datasets, checkpoints, on_epoch
+        self._fingerprint, self._datasets, self._checkpoints, self._on_epoch = (
+            fingerprint,
+            datasets,
+            checkpoints,
+            on_epoch,
+        )
         self._stateful: tuple[Any, ...] = ()
         self._points: list[EpochPoint] = []
         self._best = _Best()
@@ -257,7 +268,9 @@ class TrainingRun:
         if labels is None:
             order = uniform_order(rows, fingerprint=self._fingerprint, seed=self.seed)
         elif len(labels) != rows:
-            raise TaskError(f"subset: {rows} rows but {len(labels)} labels in Datasets.train_labels; they must be equal")
+            raise TaskError(
+                f"subset: {rows} rows but {len(labels)} labels in Datasets.train_labels; they must be equal"
+            )
         else:
             order = nested_order(np.asarray(labels), fingerprint=self._fingerprint, seed=self.seed)
         self._n_train = subset_size(rows, self.fraction)
@@ -405,4 +418,3 @@ class TrainingRun:
     def final_model_state(self) -> dict[str, Any]:
         """Weights the reported metrics belong to: the best epoch's under early stopping, else the last."""
         return self._best.state or (self._stateful[0].state_dict() if self._stateful else {})
-

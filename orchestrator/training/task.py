@@ -75,9 +75,16 @@ class SupervisedTask(ABC):
         """How many of the batch are right, as a scalar tensor; None for tasks without an accuracy."""
         return (outputs.argmax(dim=1) == targets).sum()
 
-    def optimizer(self, model: nn.Module, training: TrainingSpec, total_steps: int) -> tuple[Optimizer, LRScheduler | None]:
-        """Optimiser and per-step schedule: AdamW under a one-cycle schedule (Smith & Topin 2018) unless overridden."""
+    def optimizer(
+        self, model: nn.Module, training: TrainingSpec, total_steps: int
+    ) -> tuple[Optimizer, LRScheduler | None]:
+        """Optimiser and per-step schedule: AdamW under a one-cycle schedule (Smith & Topin 2018) unless overridden.
+
+        Early stopping takes a constant rate: a schedule planned to the last step is no use when steps are left out.
+        """
         optimizer = torch.optim.AdamW(model.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay)
+        if training.early_stopping is not None:
+            return optimizer, None
         # OneCycleLR divides by zero for runs of fewer than four steps.
         return optimizer, OneCycleLR(optimizer, max_lr=training.learning_rate, total_steps=max(total_steps, 4) + 1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,18 @@ from orchestrator.spec import PricingSpec, Purchase
 
 N = 2000
 HOURS = 3600.0
-BILLED_ITEMS = {"training", "start-up", "re-work after preemption", "idle share of the last instance", "checkpoint storage"}
+BILLED_ITEMS = {
+    "training",
+    "start-up",
+    "re-work after preemption",
+    "idle share of the last instance",
+    "checkpoint storage",
+}
 
 
-def quote(usd: float = 1.0, workers_per_instance: int = 1, purchase: Purchase = "on_demand", **other: Any) -> PriceQuote:
+def quote(
+    usd: float = 1.0, workers_per_instance: int = 1, purchase: Purchase = "on_demand", **other: Any
+) -> PriceQuote:
     values: dict[str, Any] = {
         "purchase": purchase, "usd_per_instance_hour": usd, "workers_per_instance": workers_per_instance,
         "source": "a list", "date": datetime.date(2026, 1, 21), "age_days": 5, "stale": False, "assumed": True,
@@ -28,7 +37,13 @@ def quote(usd: float = 1.0, workers_per_instance: int = 1, purchase: Purchase = 
 
 
 def priced(
-    q: PriceQuote, *, hours: float = 2.0, workers: int = 1, spread: float = 0.1, uptime_h: float | None = 1.0, **other: Any
+    q: PriceQuote,
+    *,
+    hours: float = 2.0,
+    workers: int = 1,
+    spread: float = 0.1,
+    uptime_h: float | None = 1.0,
+    **other: Any,
 ) -> PricedRun:
     rng = np.random.default_rng(1)
     wall = hours * HOURS * np.exp(spread * rng.standard_normal(N))
@@ -105,7 +120,7 @@ def test_more_workers_never_lower_the_price_of_an_hour() -> None:
         run = priced(quote(1.0, workers_per_instance=4), workers=workers, checkpoint_bytes=0)
         per_hour.append(float(run.cost_usd.mean() / run.wall_time_s.mean()))
 
-    assert all(a <= b + 1e-15 for a, b in zip(per_hour, per_hour[1:], strict=False))
+    assert all(a <= b + 1e-15 for a, b in pairwise(per_hour))
 
 
 def test_spot_pays_for_work_done_again_and_more_so_with_more_instances() -> None:

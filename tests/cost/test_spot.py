@@ -8,9 +8,7 @@ import pytest
 from orchestrator.cost.spot import best_interval_s, expected_time_s, sample_rework_s, young_interval_s
 
 
-def simulate(
-    rng: np.random.Generator, *, segments: int, tau: float, d: float, restart: float, uptime: float
-) -> float:
+def simulate(rng: np.random.Generator, *, segments: int, tau: float, d: float, restart: float, uptime: float) -> float:
     """Wall time of one job, preempted at exponential times, every segment and every restart repeated until it holds."""
     time, left = 0.0, rng.exponential(uptime)
     for _ in range(segments):

@@ -10,7 +10,6 @@ import os
 import runpy
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -281,8 +280,8 @@ def test_something_that_is_no_record_is_refused_before_anything_is_written(tmp_p
 
 
 @pytest.fixture(scope="module")
-def content(tmp_path_factory: pytest.TempPathFactory) -> Iterator[bytes]:
-    yield filled(tmp_path_factory.mktemp("journal")).read_bytes()
+def content(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    return filled(tmp_path_factory.mktemp("journal")).read_bytes()
 
 
 @settings(max_examples=300, deadline=None)
@@ -308,7 +307,8 @@ def test_reading_a_journal_loads_none_of_the_heavy_packages(tmp_path: Path) -> N
     program = (
         "import sys; from pathlib import Path; from orchestrator.tracking.journal import Journal;"
         f"view = Journal.read(Path({str(tmp_path)!r})); view.spec, view.results;"
-        "print([m for m in ('torch', 'ray', 'mlflow', 'pandas', 'matplotlib', 'numpy', 'filelock') if m in sys.modules])"
+        "print([m for m in "
+        "('torch', 'ray', 'mlflow', 'pandas', 'matplotlib', 'numpy', 'filelock') if m in sys.modules])"
     )
 
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -28,7 +28,9 @@ from orchestrator.tracking.mlflow_tracker import MlflowTracker
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning")
 
 samples = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "samples.py")))
-PAGE = ReviewPage(description="**PROMOTE** 94%", figures={"learning_curve": b"\x89PNG"}, html="<!doctype html><p>page</p>")
+PAGE = ReviewPage(
+    description="**PROMOTE** 94%", figures={"learning_curve": b"\x89PNG"}, html="<!doctype html><p>page</p>"
+)
 
 
 @pytest.fixture(scope="module")

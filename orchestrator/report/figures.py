@@ -1,0 +1,282 @@
+"""Figures of an experiment: learning curves, where the time went, what the candidates cost.
+
+Drawn through matplotlib's objects, never pyplot, so nothing is kept between calls and any thread may draw. Colours are
+Okabe and Ito's (2008, https://jfly.uni-koeln.de/color/), told apart under the common colour blindnesses, and models
+also differ by marker. In the SVG, ink and grid take the page's own text colour: one drawing serves light and dark.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
+
+from orchestrator.intervals import format_usd
+from orchestrator.report import wording
+from orchestrator.results import CandidateForecast, CurveBand, TimeSplit, TrialResult, Verdict
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MODEL_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+MODEL_MARKERS = ("o", "s", "^", "D", "v", "P")
+PART_COLOURS = {
+    "startup_s": "#999999",
+    "compute_s": "#0072B2",
+    "data_wait_s": "#E69F00",
+    "gradient_sync_s": "#D55E00",
+    "validation_s": "#009E73",
+    "checkpoint_s": "#CC79A7",
+}
+INK = "#20242a"
+_WIDTH_IN = 8.0
+_DPI = 150
+_ABOVE: dict[str, Any] = {
+    "loc": "lower left", "bbox_to_anchor": (0, 1.0), "frameon": False, "fontsize": 8.5, "columnspacing": 1.2,
+    "borderaxespad": 0.2,
+}  # fmt: skip
+MAX_BARS = 14
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drawing:
+    """One figure in both forms; ``alt`` says in words what it shows."""
+
+    png: bytes
+    svg: str
+    alt: str
+
+
+def learning_curves(verdict: Verdict) -> Drawing:
+    """Measured points, fitted curves with both bands, and the best candidate's interval at its size."""
+    figure, axes = _canvas(4.6)
+    scale = 100.0 if verdict.metric == "accuracy" else 1.0
+    for position, band in enumerate(verdict.curves):
+        _draw_curve(axes, band, position, scale)
+    best = verdict.best
+    colour, _ = _style(best.candidate.model, verdict)
+    _draw_target(axes, best, colour, scale)
+    axes.axhline(verdict.baseline * scale, color=INK, linewidth=0.9, linestyle=(0, (1, 2)))
+    axes.set_xscale("log")
+    axes.set_ylim(*_value_limits(verdict, scale))
+    _number_axis(axes, [n for band in verdict.curves for n in band.n_samples] + [best.candidate.n_samples])
+    axes.annotate(
+        "baseline",
+        (0.004, verdict.baseline * scale),
+        xycoords=("axes fraction", "data"),
+        xytext=(0, 2),
+        textcoords="offset points",
+        fontsize=8,
+        color=INK,
+        va="bottom",
+    )
+    axes.set_xlabel("training samples")
+    axes.set_ylabel("validation accuracy, %" if verdict.metric == "accuracy" else "validation loss")
+    _legend_of_curves(axes)
+    forecast = wording.span(best.metric, lambda value: wording.metric_value(value, verdict.metric))
+    alt = (
+        f"Learning curves of {', '.join(band.model for band in verdict.curves)}; "
+        f"at {best.candidate.n_samples:,} samples {best.candidate.model} is forecast at {forecast}"
+    )
+    return _drawn(figure, alt)
+
+
+def time_against_workers(results: Sequence[TrialResult]) -> Drawing | None:
+    """Where the seconds of a trial went, by model and workers, at the size with the most worker counts.
+
+    None when no trial has finished.
+    """
+    bars = _time_bars(results)
+    if not bars:
+        return None
+    figure, axes = _canvas(1.5 + 0.42 * len(bars))
+    left = [0.0] * len(bars)
+    for field in fields(TimeSplit):
+        widths = [getattr(split, field.name) for _, split in bars]
+        if not any(widths):
+            continue
+        label = field.name.removesuffix("_s").replace("_", " ")
+        axes.barh(range(len(bars)), widths, left=left, color=PART_COLOURS[field.name], label=label, height=0.62)
+        left = [start + width for start, width in zip(left, widths, strict=True)]
+    for position, total in enumerate(left):
+        axes.annotate(
+            wording.duration(total),
+            (total, position),
+            xytext=(4, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=8.5,
+            color=INK,
+        )
+    axes.set_yticks(range(len(bars)), [label for label, _ in bars])
+    axes.invert_yaxis()
+    axes.set_xlim(0, max(left) * 1.14)
+    axes.xaxis.set_major_locator(MaxNLocator(6))
+    axes.set_xlabel("seconds of one trial, mean over seeds")
+    axes.grid(False, axis="y")
+    axes.legend(**_ABOVE, ncols=6, handlelength=1.0)
+    totals = [f"{label} {wording.duration(total)}" for (label, _), total in zip(bars, left, strict=True)]
+    return _drawn(figure, "Time of one trial by its parts: " + "; ".join(totals))
+
+
+def candidate_costs(verdict: Verdict) -> Drawing:
+    """Dollars of each candidate full run with its 90% interval; the best one's mark is larger."""
+    shown = verdict.candidates[:MAX_BARS]
+    if verdict.best not in shown:
+        shown = (verdict.best, *shown[:-1])
+    figure, axes = _canvas(1.1 + 0.36 * len(shown))
+    for position, forecast in enumerate(shown):
+        colour, marker = _style(forecast.candidate.model, verdict)
+        cost = forecast.cost_usd
+        axes.plot([cost.low, cost.high], [position, position], color=colour, linewidth=2.4, solid_capstyle="butt")
+        is_best = forecast.candidate == verdict.best.candidate
+        axes.plot([cost.median], [position], marker=marker, markersize=10 if is_best else 6, color=colour,
+                  linestyle="none")  # fmt: skip
+        text = f"P = {forecast.probability:.2f}" + ("  best" if is_best else "")
+        axes.annotate(text, (1.01, position), xycoords=("axes fraction", "data"), va="center", fontsize=8.5, color=INK)
+    axes.set_yticks(range(len(shown)), [_candidate_label(forecast) for forecast in shown])
+    axes.set_ylim(len(shown) - 0.4, -0.6)
+    _money_axis(axes, shown)
+    axes.grid(False, axis="y")
+    more = f" ({len(shown)} of {len(verdict.candidates)} candidates)" if len(shown) < len(verdict.candidates) else ""
+    axes.set_xlabel(f"cost of the full run, 90% interval{more}")
+    costs = [f"{each.candidate} {wording.with_span(each.cost_usd, format_usd)}" for each in shown]
+    return _drawn(figure, "Cost of the candidates: " + "; ".join(costs))
+
+
+def _canvas(height_in: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(_WIDTH_IN, height_in), dpi=_DPI, layout="constrained", facecolor="white")
+    axes = figure.add_subplot()
+    axes.set_facecolor("none")
+    axes.grid(True, color=INK, alpha=0.14, linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.tick_params(colors=INK, labelsize=9, length=3)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_color(INK)
+    axes.xaxis.label.set(color=INK, size=9.5)
+    axes.yaxis.label.set(color=INK, size=9.5)
+    return figure, axes
+
+
+def _drawn(figure: Figure, alt: str) -> Drawing:
+    for legend in (axes.get_legend() for axes in figure.axes):
+        for text in legend.get_texts() if legend is not None else ():
+            text.set_color(INK)
+    png, svg = io.BytesIO(), io.StringIO()
+    figure.savefig(png, format="png", dpi=_DPI, metadata={"Software": None})
+    figure.set_facecolor("none")
+    # A salt of the figure's own and no date: the same figure has the same bytes, and ids differ within one page.
+    with rc_context({"svg.hashsalt": alt}):
+        figure.savefig(svg, format="svg", metadata={"Date": None})
+    markup = svg.getvalue().replace(INK, "currentColor")
+    return Drawing(png=png.getvalue(), svg=markup[markup.index("<svg") :], alt=alt)
+
+
+def _style(model: str, verdict: Verdict) -> tuple[str, str]:
+    names = list(
+        dict.fromkeys([band.model for band in verdict.curves] + [c.candidate.model for c in verdict.candidates])
+    )
+    position = names.index(model)
+    return MODEL_COLOURS[position % len(MODEL_COLOURS)], MODEL_MARKERS[position % len(MODEL_MARKERS)]
+
+
+def _draw_curve(axes: Axes, band: CurveBand, position: int, scale: float) -> None:
+    colour = MODEL_COLOURS[position % len(MODEL_COLOURS)]
+    marker = MODEL_MARKERS[position % len(MODEL_MARKERS)]
+    low, high = ([value * scale for value in edge] for edge in (band.prediction_low, band.prediction_high))
+    axes.fill_between(band.n_samples, low, high, color=colour, alpha=0.13, linewidth=0)
+    low, high = ([value * scale for value in edge] for edge in (band.confidence_low, band.confidence_high))
+    axes.fill_between(band.n_samples, low, high, color=colour, alpha=0.28, linewidth=0)
+    axes.plot(band.n_samples, [value * scale for value in band.median], color=colour, linewidth=1.8)
+    axes.plot(
+        [], [], color=colour, linewidth=1.8, marker=marker, markersize=4.6, markerfacecolor="none", label=band.model
+    )
+    axes.plot(
+        [point.n_samples for point in band.points],
+        [point.value * scale for point in band.points],
+        marker=marker, markersize=4.6, markeredgewidth=0.9, color=colour, markerfacecolor="none", linestyle="none",
+    )  # fmt: skip
+
+
+def _legend_of_curves(axes: Axes) -> None:
+    """Models with line and mark, the forecast, and grey samples of the two bands; above, where it hides nothing."""
+    handles, labels = axes.get_legend_handles_labels()
+    handles += [Patch(facecolor="#808080", alpha=alpha, linewidth=0) for alpha in (0.55, 0.25)]
+    labels += ["curve, 90%", "new run, 90%"]
+    axes.legend(handles, labels, **_ABOVE, ncols=5)
+
+
+def _draw_target(axes: Axes, best: CandidateForecast, colour: str, scale: float) -> None:
+    n_samples = best.candidate.n_samples
+    axes.axvline(n_samples, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
+    median = best.metric.median * scale
+    axes.errorbar(
+        [n_samples], [median], yerr=[[median - best.metric.low * scale], [best.metric.high * scale - median]],
+        color=colour, marker="D", markersize=6, capsize=5, elinewidth=2.2, capthick=2.2, zorder=5, linestyle="none",
+        label=f"forecast at {n_samples:,}, 90%",
+    )  # fmt: skip
+
+
+def _value_limits(verdict: Verdict, scale: float) -> tuple[float, float]:
+    """From what was measured and forecast; a wide band may run out of the picture."""
+    values = [point.value for band in verdict.curves for point in band.points]
+    values += [verdict.best.metric.low, verdict.best.metric.high, verdict.baseline]
+    finite = [value for value in values if math.isfinite(value)]
+    low, high = min(finite) * scale, max(finite) * scale
+    margin = 0.06 * (high - low) or 0.05 * abs(high) or 1.0
+    return low - margin, high + margin
+
+
+def _number_axis(axes: Axes, values: Sequence[float]) -> None:
+    decades = math.log10(max(values) / min(values)) if min(values) > 0 else 1.0
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 3 else (1,)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _money_axis(axes: Axes, forecasts: Sequence[CandidateForecast]) -> None:
+    lows = [forecast.cost_usd.low for forecast in forecasts]
+    highs = [forecast.cost_usd.high for forecast in forecasts]
+    if min(lows) > 0 and max(highs) / min(lows) > 30:
+        axes.set_xscale("log")
+        axes.xaxis.set_minor_locator(NullLocator())
+    else:
+        axes.set_xlim(0, max(highs) * 1.08 or 1.0)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: format_usd(value)))
+
+
+def _candidate_label(forecast: CandidateForecast) -> str:
+    candidate = forecast.candidate
+    plural = "worker" if candidate.workers == 1 else "workers"
+    return f"{candidate.model}, {candidate.workers} {plural}, {candidate.purchase.replace('_', '-')}"
+
+
+def _time_bars(results: Sequence[TrialResult]) -> list[tuple[str, TimeSplit]]:
+    """Label and mean time split of each (model, workers) at its model's largest common size, in order of appearance."""
+    splits: dict[str, dict[int, dict[int, list[TimeSplit]]]] = defaultdict(
+        lambda: defaultdict(lambda: defaultdict(list))
+    )
+    for result in results:
+        if result.training is not None:
+            trial = result.trial
+            splits[trial.model][result.training.n_train][trial.workers].append(result.training.time)
+    bars = []
+    for model, by_size in splits.items():
+        n_train = max(by_size, key=lambda n: (len(by_size[n]), n))
+        for workers, group in sorted(by_size[n_train].items()):
+            plural = "worker" if workers == 1 else "workers"
+            mean = {f.name: sum(getattr(split, f.name) for split in group) / len(group) for f in fields(TimeSplit)}
+            bars.append((f"{model}, {n_train:,} samples, {workers} {plural}", TimeSplit(**mean)))
+    return bars

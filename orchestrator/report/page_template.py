@@ -1,0 +1,173 @@
+"""The page's HTML and CSS, as a Jinja2 template. Text and numbers arrive ready from `page`."""
+
+PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
+<title>{{ verdict.kind }}: {{ spec.name }}</title>
+<style>
+:root { color-scheme: light dark; --ink: #20242a; --soft: #5b6470; --paper: #ffffff; --panel: #f4f5f7; --line: #d9dce1;
+  --promote: #00694d; --hold: #8a5a00; --reject: #a63c00; }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e8eaed; --soft: #a4acb8; --paper: #15181d; --panel: #1f242b; --line: #343b45;
+    --promote: #3fc79b; --hold: #f0b84a; --reject: #ff8f57; } }
+* { box-sizing: border-box; }
+body { margin: 0 auto; max-width: 60rem; padding: 1.5rem 1.25rem 3rem; background: var(--paper); color: var(--ink);
+  font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
+h1 { margin: 0; font-size: 2.1rem; line-height: 1.15; letter-spacing: .01em; }
+h2 { margin: 2.2rem 0 .6rem; font-size: 1.2rem; border-bottom: 1px solid var(--line); padding-bottom: .25rem; }
+p { margin: .5rem 0; }
+ul { margin: .4rem 0; padding-left: 1.2rem; }
+.soft { color: var(--soft); font-size: .9rem; }
+.verdict { border-left: .4rem solid var(--accent); background: var(--panel); padding: 1rem 1.2rem;
+  border-radius: .3rem; }
+.verdict h1 { color: var(--accent); }
+.PROMOTE { --accent: var(--promote); } .HOLD { --accent: var(--hold); } .REJECT { --accent: var(--reject); }
+.keys { display: grid; grid-template-columns: repeat(auto-fit, minmax(15rem, 1fr)); gap: .6rem; margin: 1rem 0; }
+.key { background: var(--panel); border-radius: .3rem; padding: .55rem .75rem; }
+.key b { display: block; font-size: 1.15rem; line-height: 1.3; font-variant-numeric: tabular-nums; }
+.key span { display: block; color: var(--soft); font-size: .8rem; line-height: 1.35; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; width: 100%; font-size: .87rem; font-variant-numeric: tabular-nums; }
+th { text-align: left; color: var(--soft); font-weight: 600; }
+th, td { padding: .3rem .7rem .3rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
+tr.best td { font-weight: 650; }
+tr.out td { color: var(--soft); }
+td.short { white-space: nowrap; }
+.status { white-space: nowrap; font-weight: 650; }
+.pass { color: var(--promote); } .warn { color: var(--hold); } .fail { color: var(--reject); }
+.not_checked { color: var(--soft); }
+figure { margin: .6rem 0; color: var(--ink); }
+figure svg { display: block; width: 100%; height: auto; }
+figcaption { color: var(--soft); font-size: .87rem; }
+details { margin: .6rem 0; } summary { cursor: pointer; }
+pre { background: var(--panel); padding: .8rem; border-radius: .3rem; overflow-x: auto; font-size: .82rem;
+  line-height: 1.4; }
+code { font-size: .9em; overflow-wrap: anywhere; }
+@media print {
+  :root { --ink: #000; --soft: #444; --paper: #fff; --panel: #fff; --line: #bbb;
+    --promote: #00694d; --hold: #8a5a00; --reject: #a63c00; }
+  body { max-width: none; padding: 0; font-size: 10.5pt; } h2 { break-after: avoid; }
+  figure, tr, .verdict, .key { break-inside: avoid; } .wide { overflow: visible; } pre { white-space: pre-wrap; } }
+</style>
+</head>
+<body>
+{% macro td(cell) %}
+<td{% if cell | length < 17 %} class="short"{% endif %}>{{ cell }}</td>
+{%- endmacro %}
+{% macro head(header) %}
+<thead><tr>{% for cell in header %}<th scope="col">{{ cell }}</th>{% endfor %}</tr></thead>
+{% endmacro %}
+{% macro tr(row, class="") %}
+<tr{% if class %} class="{{ class }}"{% endif %}>{% for cell in row %}{{ td(cell) }}{% endfor %}</tr>
+{% endmacro %}
+{% macro table(header, rows) %}
+<div class="wide"><table>
+{{ head(header) }}<tbody>
+{% for row in rows %}{{ tr(row) }}{% endfor %}
+</tbody></table></div>
+{% endmacro %}
+{% macro picture(name, caption) %}
+{% if name in figures %}
+<figure><div role="img" aria-label="{{ figures[name][1] }}">{{ figures[name][0] }}</div>
+<figcaption>{{ caption }}</figcaption></figure>
+{% endif %}
+{% endmacro %}
+<header class="verdict {{ verdict.kind }}">
+<p class="soft">{{ spec.name }}</p>
+<h1>{{ verdict.kind }}</h1>
+<p>{{ verdict.reason }}</p>
+<p><b>Next:</b> {{ verdict.next_step }}</p>
+</header>
+<p class="soft">Best candidate: {{ verdict.best.candidate }}. Below each number stands its 90% interval,
+or what it is measured against.</p>
+<div class="keys">
+{% for label, value, note in key_figures %}
+<div class="key"><span>{{ label }}</span><b>{{ value }}</b><span>{{ note }}</span></div>
+{% endfor %}
+</div>
+{% if verdict.vetoes %}
+<h2>Held back by</h2>
+<ul>
+{% for veto in verdict.vetoes %}
+<li><b>{{ veto.name }}</b>: {{ veto.reason }}. Way out: {{ veto.way_out }}</li>
+{% endfor %}
+</ul>
+{% endif %}
+{% if outcome %}
+<h2>What came of it</h2>
+{{ table(outcome_header, outcome_rows) }}
+<p class="soft">{{ outcome.candidate }}, finished {{ outcome.finished_at }};
+checkpoint <code>{{ outcome.checkpoint_path }}</code></p>
+{% endif %}
+<h2>Learning curves</h2>
+{{ picture("learning_curves", "Each mark is one trial. Dark band: 90% of where the curve lies; "
+  "light band: 90% of where a new run falls.") }}
+{{ table(("model", "measured", "noise between seeds", "backtest: largest size from the smaller", "diagnosis"),
+  curve_rows) }}
+<h2>Candidates</h2>
+<div class="wide"><table>
+{{ head(candidate_header) }}<tbody>
+{% for row, is_best in candidate_rows %}{{ tr(row, "best" if is_best else "") }}{% endfor %}
+</tbody></table></div>
+<p class="soft">Medians with 90% intervals. P: probability of at least {{ threshold }}.
+Baseline: {{ baseline }} ({{ verdict.baseline_source }}).</p>
+{{ picture("candidate_costs", "Dollars of each full run with its 90% interval.") }}
+<h2>Bill of the best candidate</h2>
+<div class="wide"><table>
+{{ head(bill_header) }}<tbody>
+{% for row, included in bill_rows %}{{ tr(row, "" if included else "out") }}{% endfor %}
+{{ tr(("included lines", "", "", bill_total, ""), "best") }}
+</tbody></table></div>
+{% for warning in verdict.best.bill.warnings %}
+<p class="soft">{{ warning }}</p>
+{% endfor %}
+<h2>Checklist</h2>
+<div class="wide"><table><tbody>
+{% for item in verdict.checklist %}
+<tr><td class="status {{ item.status }}">{{ item.status.replace("_", " ") }}</td>
+<td>{{ item.name }}</td><td>{{ item.evidence }}</td></tr>
+{% endfor %}
+</tbody></table></div>
+<h2>What would change it</h2>
+<ul>
+{% for line in changes %}
+<li>{{ line }}</li>
+{% endfor %}
+</ul>
+{% if "time_against_workers" in figures %}
+<h2>Time</h2>
+{{ picture("time_against_workers",
+  "Mean over seeds, at the largest size that was measured on the most worker counts.") }}
+{% endif %}
+<h2>Trials</h2>
+<p class="soft">The verdict rests on {{ verdict.n_trials }} trials; {{ verdict.n_excluded }} left out.
+The sweep cost {{ sweep_cost }}.</p>
+<div class="wide"><table>
+{{ head(trial_header) }}<tbody>
+{% for row, error in trial_rows %}
+{{ tr(row) }}{% if error %}
+<tr class="out"><td class="fail">failed</td><td colspan="{{ trial_header | length - 1 }}">{{ error }}</td></tr>
+{% endif %}
+{% endfor %}
+</tbody></table></div>
+<h2>Data</h2>
+<div class="wide"><table><tbody>
+{% for label, value in data_rows %}
+<tr><th scope="row">{{ label }}</th><td><code>{{ value }}</code></td></tr>
+{% endfor %}
+</tbody></table></div>
+<h2>How to reproduce</h2>
+<p>Ask the stored evidence again, or with another threshold:</p>
+<pre>python -m orchestrator decide {{ spec.name }}
+python -m orchestrator decide {{ spec.name }} decision.min_gain_per_dollar={{ "%.4g" | format(verdict.threshold) }}
+</pre>
+<p class="soft">Inputs digest <code>{{ verdict.inputs_digest }}</code>, random seed {{ verdict.seed }}.
+The journal of every trial is <code>{{ spec.runs_dir }}/{{ spec.name }}/journal.jsonl</code>;
+running <code>sweep</code> on the config below measures it anew.</p>
+<details><summary>Config</summary><pre>{{ config }}</pre></details>
+</body>
+</html>
+"""

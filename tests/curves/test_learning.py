@@ -1,0 +1,220 @@
+"""Learning curves: known truths come back, intervals hold what they say, bad input is refused or diagnosed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orchestrator.curves.learning import backtest, fit_learning_curve, forecast
+from orchestrator.errors import EvidenceError, UnderdeterminedFitError
+
+SIZES = np.array([100.0, 200.0, 400.0, 800.0, 1600.0, 3200.0])
+LOSS_BOUNDS = (0.0, float("inf"))
+
+
+def power_law(n: np.ndarray, c: float, a: float, b: float) -> np.ndarray:
+    """a is the reducible part at the smallest size."""
+    value: np.ndarray = c + a * (n / SIZES[0]) ** -b
+    return value
+
+
+def width(n: np.ndarray, value: np.ndarray, target: float) -> float:
+    quantiles = forecast(n, value, target)["quantiles"]
+    return quantiles[0.95] - quantiles[0.05]
+
+
+@pytest.mark.parametrize("exponent", [0.2, 0.5, 1.0])
+@pytest.mark.parametrize(("floor", "bounds"), [(0.05, (0.0, 1.0)), (1.8, LOSS_BOUNDS)])
+def test_noise_free_power_law_is_forecast_at_four_times_the_data_within_3_percent_of_the_value(
+    exponent: float, floor: float, bounds: tuple[float, float]
+) -> None:
+    truth = float(power_law(np.array([4 * SIZES[-1]]), floor, 0.4, exponent)[0])
+
+    found = forecast(SIZES, power_law(SIZES, floor, 0.4, exponent), 4 * SIZES[-1], bounds)
+
+    assert found["quantiles"][0.5] == pytest.approx(truth, rel=0.03)
+    assert found["quantiles"][0.05] <= truth <= found["quantiles"][0.95]
+
+
+@settings(max_examples=25, deadline=None)
+@given(order=st.permutations(range(12)))
+def test_order_and_grouping_of_the_trials_change_nothing(order: list[int]) -> None:
+    n = np.repeat(SIZES, 2)
+    value = power_law(n, 0.1, 0.3, 0.5) + 0.01 * np.sin(np.arange(12.0))
+
+    assert forecast(n[order], value[order], 8000) == forecast(n, value, 8000)
+
+
+@settings(max_examples=20, deadline=None)
+@given(scale=st.floats(0.002, 0.02), seed=st.integers(0, 50))
+def test_more_noise_between_seeds_never_narrows_the_forecast_by_more_than_a_tenth(scale: float, seed: int) -> None:
+    n = np.repeat(SIZES, 4)
+    pattern = np.random.default_rng(seed).standard_normal((len(SIZES), 4))
+    pattern = (pattern - pattern.mean(1, keepdims=True)).ravel()  # sizes keep their means, only the spread grows
+    clean = power_law(n, 0.2, 0.3, 0.5)
+
+    assert width(n, clean + 3 * scale * pattern, 8000) > 0.9 * width(n, clean + scale * pattern, 8000)
+
+
+def test_90_percent_prediction_interval_holds_85_to_97_percent_of_new_runs_on_drifting_power_laws() -> None:
+    rng = np.random.default_rng(11)
+    n = np.repeat(SIZES, 3)
+    hits = 0
+    for _ in range(400):
+        floor, gain, b, tau = rng.uniform(0.02, 0.2), rng.uniform(0.1, 0.5), rng.lognormal(-0.5, 0.4), 0.06
+        steps = np.append(np.diff(np.log(SIZES)), np.log(4.0))
+        drift = np.concatenate([[0.0], np.cumsum(tau * np.sqrt(steps) * rng.standard_normal(len(steps)))])
+        curve = power_law(np.append(SIZES, 4 * SIZES[-1]), floor, gain, b) * np.exp(drift)
+        noise = 0.03 * curve
+        seen = np.repeat(curve[:-1], 3) + np.repeat(noise[:-1], 3) * rng.standard_normal(len(n))
+        new_run = curve[-1] + noise[-1] * rng.standard_normal()
+        found = fit_learning_curve(n, np.clip(seen, 0, 1)).interval(4 * SIZES[-1])
+        hits += found.low <= new_run <= found.high
+
+    # 400 simulations tell a rate to 1.5 points. The prior also expects cliffs, of which these curves have none, so the
+    # rate may lie above 95%.
+    assert 0.85 <= hits / 400 <= 0.97
+
+
+def test_prediction_interval_is_the_confidence_interval_widened_by_the_seed_noise() -> None:
+    rng = np.random.default_rng(2)
+    n = np.repeat(SIZES, 5)
+    fit = fit_learning_curve(n, power_law(n, 0.2, 0.3, 0.5) + 0.01 * rng.standard_normal(len(n)))
+
+    run = fit.sample(SIZES[-1], np.random.default_rng(0), 20000, "prediction")
+    curve = fit.sample(SIZES[-1], np.random.default_rng(0), 20000, "confidence")
+
+    dof = fit.noise_dof + 2
+    student = fit.noise_std**2 * dof / (dof - 2)
+    assert run.var() - curve.var() == pytest.approx(student, rel=0.15)
+
+
+def test_seed_noise_is_pooled_from_replicates_within_a_quarter() -> None:
+    rng = np.random.default_rng(3)
+    n = np.repeat(SIZES, 20)
+    spread = 0.004 * np.sqrt(SIZES[-1] / n)
+
+    fit = fit_learning_curve(n, power_law(n, 0.3, 0.3, 0.5) + spread * rng.standard_normal(len(n)))
+
+    # The truth falls as n**-1, the prior says n**-2.2: a mismatch that costs accuracy, hence the lower end.
+    assert 0.5 * 0.004 < fit.noise_std < 1.25 * 0.004
+
+
+def test_binomial_noise_of_the_validation_set_is_the_least_the_noise_can_be() -> None:
+    n = np.repeat(SIZES, 2)
+    fit = fit_learning_curve(n, power_law(n, 0.2, 0.3, 0.5), validation_size=100)
+
+    p = float(power_law(SIZES[-1:], 0.2, 0.3, 0.5)[0])
+    assert fit.noise_std == pytest.approx(np.sqrt(p * (1 - p) / 100))
+
+
+def test_interval_widens_relative_to_the_value_with_the_extrapolation_factor() -> None:
+    fit = fit_learning_curve(SIZES, power_law(SIZES, 0.1, 0.3, 0.5))
+
+    # In units of the value the width may stop growing: the curve falls, and its lower end cannot pass the bound.
+    found = [fit.interval(k * SIZES[-1]) for k in (1, 2, 8, 32)]
+    widths = [(interval.high - interval.low) / interval.median for interval in found]
+
+    assert widths == sorted(widths)
+    assert fit.extrapolation_factor(2 * SIZES[-1]) == 2
+
+
+@given(value=st.lists(st.floats(0, 1), min_size=6, max_size=6), target=st.floats(100, 1e7), infinite=st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_forecasts_are_finite_ordered_and_inside_the_bounds(value: list[float], target: float, infinite: bool) -> None:
+    bounds = LOSS_BOUNDS if infinite else (0.0, 1.0)
+
+    found = forecast(SIZES, value, target, bounds)
+    low, middle, high = (found["quantiles"][q] for q in (0.05, 0.5, 0.95))
+
+    assert bounds[0] <= low <= middle <= high <= bounds[1]
+    assert np.isfinite([low, middle, high, found["mean"]]).all()
+
+
+def test_backtest_forecasts_the_largest_size_from_the_smaller_ones() -> None:
+    value = power_law(SIZES, 0.05, 0.4, 0.5)
+
+    result = backtest(SIZES, value)
+
+    assert result is not None
+    interval, measured = result
+    assert measured == value[-1]
+    assert interval.low <= measured <= interval.high
+
+
+def test_backtest_needs_three_smaller_sizes() -> None:
+    assert backtest(SIZES[:3], [0.5, 0.4, 0.35]) is None
+
+
+def test_backtest_never_sees_the_point_it_forecasts() -> None:
+    value = power_law(SIZES, 0.05, 0.4, 0.5)
+    altered = np.append(value[:-1], 0.9)
+
+    first, second = backtest(SIZES, value), backtest(SIZES, altered)
+
+    assert first is not None
+    assert second is not None
+    assert first[0] == second[0]
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ([0.5, 0.4, 0.32, 0.26, 0.21, 0.17], "well-behaved"),
+        ([0.3, 0.3, 0.3, 0.3, 0.3, 0.3], "plateau"),
+        ([0.2, 0.25, 0.3, 0.35, 0.4, 0.45], "wrong-way"),
+        ([0.5, 0.3, 0.45, 0.25, 0.2, 0.17], "non-monotone"),
+    ],
+)
+def test_shape_of_the_curve_is_diagnosed(value: list[float], expected: str) -> None:
+    pairs = np.ravel([[v - 0.001, v + 0.001] for v in value])
+
+    assert expected in fit_learning_curve(np.repeat(SIZES, 2), pairs).diagnosis
+
+
+def test_single_seeds_are_diagnosed_as_no_replicates() -> None:
+    assert "no-replicates" in fit_learning_curve(SIZES, power_law(SIZES, 0.1, 0.3, 0.5)).diagnosis
+
+
+def test_two_sizes_give_a_diagnosed_answer_wider_than_six() -> None:
+    value = power_law(SIZES, 0.1, 0.3, 0.5)
+    two = fit_learning_curve(SIZES[-2:], value[-2:])
+
+    assert "too-few-points" in two.diagnosis
+    assert width(SIZES[-2:], value[-2:], 12800) > width(SIZES, value, 12800)
+
+
+@pytest.mark.parametrize(("n", "value"), [([100], [0.3]), ([100, 100, 100], [0.3, 0.31, 0.29]), ([], [])])
+def test_fewer_than_two_sizes_are_refused(n: list[float], value: list[float]) -> None:
+    with pytest.raises(UnderdeterminedFitError, match=r"at least 2 distinct points.*sweep\.fractions"):
+        forecast(n, value, 1000)
+
+
+@pytest.mark.parametrize(
+    ("n", "value", "target", "message"),
+    [
+        ([100, 200], [0.3, float("nan")], 400, "value must be finite, got nan at position 1"),
+        ([100, 200], [0.3, float("inf")], 400, "value must be finite, got inf"),
+        ([100, float("inf")], [0.3, 0.2], 400, "n must be finite and above 0, got inf"),
+        ([0, 200], [0.3, 0.2], 400, "n must be finite and above 0, got 0"),
+        ([100, -5], [0.3, 0.2], 400, "n must be finite and above 0, got -5"),
+        ([100, 200], [70.0, 80.0], 400, "percent: divide by 100"),
+        ([100, 200], [-0.1, 0.2], 400, "outside the bounds"),
+        ([100, 200], [0.3], 400, "n has 2, value has 1"),
+        ([100, 200], [0.3, 0.2], 50, "below the smallest measured size 100"),
+        ([100, 200], [0.3, 0.2], float("nan"), "target_n must be finite"),
+    ],
+)
+def test_bad_input_is_refused_with_what_was_found(
+    n: list[float], value: list[float], target: float, message: str
+) -> None:
+    with pytest.raises(EvidenceError, match=message):
+        forecast(n, value, target)
+
+
+@pytest.mark.parametrize("bounds", [(1.0, 0.0), (float("-inf"), 1.0), (0.0, float("nan"))])
+def test_bounds_that_bound_nothing_are_refused(bounds: tuple[float, float]) -> None:
+    with pytest.raises(EvidenceError, match="bounds must be"):
+        forecast([100, 200], [0.3, 0.2], 400, bounds)

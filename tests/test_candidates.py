@@ -1,0 +1,184 @@
+"""Candidates recover a known truth, count only what belongs, and leave out what cannot be forecast."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from orchestrator.candidates import Forecasts, forecast_candidates
+from orchestrator.errors import EvidenceError
+from orchestrator.evidence import measure_baseline, usable_results
+from orchestrator.intervals import certain
+from orchestrator.planner import plan_grid
+from orchestrator.results import TrialResult
+from orchestrator.spec import EarlyStoppingSpec, ExperimentSpec, PricingSpec, TrainingSpec
+
+
+def forecast(synthetic: Any, spec: ExperimentSpec, results: list[TrialResult] | None = None, **other: Any) -> Forecasts:
+    values: dict[str, Any] = {"checkpoint_bytes": {}, "rng_seed": 0, "n_draws": 1000} | other
+    found = synthetic.results(spec) if results is None else results
+    return forecast_candidates(spec, synthetic.data, found, synthetic.quotes(spec), **values)
+
+
+def test_candidates_are_models_times_workers_times_purchase_options(synthetic: Any) -> None:
+    spec = synthetic.spec(full_run={"workers": (1, 2, 4)})
+
+    found = forecast(synthetic, spec).candidates
+
+    assert {(c.candidate.model, c.candidate.workers) for c in found} == {
+        (m, w) for m in ("linear", "cnn") for w in (1, 2, 4)
+    }
+    assert {c.candidate.n_samples for c in found} == {10_000}
+
+
+def test_intervals_hold_the_true_accuracy_time_and_cost(synthetic: Any) -> None:
+    spec = synthetic.spec()
+    found = {(c.candidate.model, c.candidate.workers): c for c in forecast(synthetic, spec).candidates}
+
+    for (model, workers), candidate in found.items():
+        accuracy = 1 - synthetic.error_rates[model](10_000)
+        seconds = synthetic.time(spec, 10_000, workers, np.random.default_rng(0)).total_s
+        assert candidate.metric.low <= accuracy <= candidate.metric.high
+        assert candidate.wall_time_s.median == pytest.approx(seconds, rel=0.15)
+        assert candidate.cost_usd.median == pytest.approx(seconds * workers / 3600, rel=0.15)
+
+
+def test_gain_is_the_distance_to_a_given_baseline(synthetic: Any) -> None:
+    spec = synthetic.spec(decision={"baseline": 0.8})
+
+    for candidate in forecast(synthetic, spec).candidates:
+        assert candidate.gain.mean == pytest.approx(candidate.metric.mean - 0.8)
+
+
+def test_for_a_loss_the_gain_is_the_fall(synthetic: Any) -> None:
+    spec = synthetic.spec(decision={"metric": "loss", "baseline": 1.0})
+
+    cnn = next(c for c in forecast(synthetic, spec).candidates if c.candidate.model == "cnn")
+
+    assert cnn.metric.median == pytest.approx(2 * synthetic.error_rates["cnn"](10_000), rel=0.15)
+    assert cnn.gain.mean == pytest.approx(1.0 - cnn.metric.mean)
+
+
+def test_the_best_trial_is_a_mean_over_seeds_not_the_luckiest(synthetic: Any) -> None:
+    noisy = synthetic.but(noise_std=0.02)
+    spec = noisy.spec()
+    results = noisy.results(spec)
+    by_model = {name: usable_results(spec, noisy.data, results, name) for name in ("linear", "cnn")}
+
+    baseline = measure_baseline(spec, by_model, {})
+
+    luckiest = max(r.training.accuracy for r in results if r.training and r.training.accuracy)
+    assert baseline.value < luckiest
+    assert baseline.value == pytest.approx(1 - noisy.error_rates["cnn"](5000), abs=3 * baseline.std_error)
+    assert baseline.std_error == pytest.approx(0.02 / math.sqrt(3), rel=0.8)
+    assert baseline.source == "best trials: cnn on 5,000 samples, mean of 3 seeds"
+
+
+def test_a_size_with_one_seed_stands_back_behind_repeated_ones(synthetic: Any) -> None:
+    spec = synthetic.spec()
+    trials = [t for t in plan_grid(spec, synthetic.data) if t.fraction < 0.5 or t.seed == 0]
+
+    assert "3,500 samples" in forecast(synthetic, spec, synthetic.results(spec, trials=trials)).baseline.source
+
+
+def test_same_seed_same_forecast_and_order_of_trials_does_not_matter(synthetic: Any) -> None:
+    spec = synthetic.spec()
+    results = synthetic.results(spec)
+
+    first, again = forecast(synthetic, spec, results), forecast(synthetic, spec, results)
+
+    assert first == again
+    assert forecast(synthetic, spec, results, rng_seed=1) != first
+    backwards = forecast(synthetic, spec, results[::-1])
+    assert [c.probability for c in backwards.candidates] == pytest.approx([c.probability for c in first.candidates])
+
+
+def test_trials_that_do_not_belong_are_counted_and_left_out(synthetic: Any) -> None:
+    spec = synthetic.spec()
+    results = synthetic.results(spec)
+    clean = forecast(synthetic, spec, results)
+    assert results[0].training is not None
+    failed = replace(results[0], status="failed", training=None)
+    diverged = replace(results[0], training=replace(results[0].training, accuracy=math.nan))
+    foreign = replace(results[0], scope="another", training=replace(results[0].training, accuracy=0.1))
+
+    found = forecast(synthetic, spec, [*results, failed, diverged, foreign])
+
+    assert (found.n_used, found.n_excluded) == (len(results), 3)
+    assert found.candidates == clean.candidates
+
+
+def test_a_model_with_two_sizes_is_left_out_with_the_reason(synthetic: Any) -> None:
+    spec = synthetic.spec()
+    trials = [t for t in plan_grid(spec, synthetic.data) if t.model == "linear" or t.fraction < 0.2]
+
+    found = forecast(synthetic, spec, synthetic.results(spec, trials=trials))
+
+    assert {c.candidate.model for c in found.candidates} == {"linear"}
+    (left,) = found.left_out
+    assert left.model == "cnn"
+    assert "2 of at least 3 distinct sizes" in left.reason
+
+
+def test_no_usable_trial_and_a_metric_nobody_reports_are_errors(synthetic: Any) -> None:
+    spec = synthetic.spec()
+    silent = [replace(r, training=replace(r.training, accuracy=None)) for r in synthetic.results(spec)]
+
+    with pytest.raises(EvidenceError, match="none of 0 recorded trials"):
+        forecast(synthetic, spec, [])
+    with pytest.raises(EvidenceError, match=r"set decision\.metric: loss"):
+        forecast(synthetic, spec, silent)
+
+
+def test_early_stopping_takes_the_epochs_the_largest_trials_needed(synthetic: Any) -> None:
+    training = TrainingSpec(epochs=20, global_batch_size=32, early_stopping=EarlyStoppingSpec(patience=2))
+    stopped, full = synthetic.spec(training=training), synthetic.spec(training=replace(training, early_stopping=None))
+    half = [
+        replace(r, training=replace(r.training, epochs_run=10, samples_seen=r.training.samples_seen // 2, time=replace(
+            r.training.time, **{f: getattr(r.training.time, f) / 2 for f in (
+                "compute_s", "data_wait_s", "gradient_sync_s", "validation_s", "checkpoint_s")})))
+        for r in synthetic.results(stopped)
+    ]  # fmt: skip
+
+    early = forecast(synthetic, stopped, half).candidates[0].wall_time_s.median
+    late = forecast(synthetic, full).candidates[0].wall_time_s.median
+
+    assert early == pytest.approx(late / 2, rel=0.1)
+
+
+def test_launch_time_of_earlier_full_runs_is_added_and_its_absence_is_said(synthetic: Any) -> None:
+    spec = synthetic.spec()
+
+    without, with_launch = forecast(synthetic, spec), forecast(synthetic, spec, full_run_startup_s=certain(100.0))
+
+    first, second = without.candidates[0], with_launch.candidates[0]
+    assert second.wall_time_s.mean - first.wall_time_s.mean == pytest.approx(100.0)
+    startup = next(line for line in first.bill.lines if line.item == "start-up")
+    assert "launching the job was not measured yet" in startup.note
+
+
+def test_probability_falls_as_price_or_threshold_rises(synthetic: Any) -> None:
+    def odds(usd: float, threshold: float) -> list[float]:
+        spec = synthetic.spec(pricing=PricingSpec(usd_per_worker_hour=usd), decision={"min_gain_per_dollar": threshold})
+        return [c.probability for c in forecast(synthetic, spec).candidates]
+
+    base = odds(1.0, 0.5)
+    assert all(a >= b for a, b in zip(base, odds(10.0, 0.5), strict=True))
+    assert all(a >= b for a, b in zip(base, odds(1.0, 5.0), strict=True))
+    assert odds(10.0, 0.5) == odds(1.0, 5.0)  # only the product matters
+
+
+def test_bands_run_from_the_smallest_trial_to_the_full_run_in_the_metrics_own_direction(synthetic: Any) -> None:
+    band = next(band for band in forecast(synthetic, synthetic.spec()).curves if band.model == "cnn")
+
+    assert (band.n_samples[0], band.n_samples[-1]) == pytest.approx((500, 10_000))
+    assert band.median[-1] > band.median[0]
+    bounds = zip(band.prediction_low, band.confidence_low, band.confidence_high, band.prediction_high, strict=True)
+    assert all(a <= b <= c <= d for a, b, c, d in bounds)
+    assert len(band.points) == 5 * 4
+    assert band.backtest is not None
+    assert band.backtest[1] == pytest.approx(1 - synthetic.error_rates["cnn"](5000), abs=0.01)

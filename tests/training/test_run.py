@@ -1,0 +1,180 @@
+"""One rank's training: what it is shown, what it reports, where its time goes."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import TensorDataset
+
+from orchestrator.errors import TaskError
+from orchestrator.results import EpochPoint, TrainingResult
+from orchestrator.spec import EarlyStoppingSpec, ModelSpec, TrainingSpec
+from orchestrator.training.checkpoints import MemoryCheckpoints, read_checkpoint, write_checkpoint
+from orchestrator.training.run import TrainingRun, _ShardedBatches, steps_per_epoch
+from orchestrator.training.task import Datasets
+
+N_ROWS = 100
+
+
+def batches_of(rank: int, world_size: int, *, n_rows: int = N_ROWS, batch: int = 16, epoch: int = 0) -> list[set[int]]:
+    sampler = _ShardedBatches(n_rows, batch, rank, world_size, seed=7, epoch=epoch)
+    return [set(rows) for rows in sampler]
+
+
+@pytest.mark.parametrize("world_size", [2, 3, 5])
+def test_a_step_sees_the_same_rows_whatever_the_number_of_workers(world_size: int) -> None:
+    alone = batches_of(0, 1)[:-1]  # the last, smaller batch may lose fewer rows than there are ranks
+
+    shares = zip(*(batches_of(rank, world_size) for rank in range(world_size)), strict=True)
+
+    assert [set.union(*share) for share in shares][: len(alone)] == alone
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "batch", "world_size"), [(100, 16, 3), (5, 8, 2), (17, 16, 2), (16, 16, 4), (3, 8, 4)]
+)
+def test_every_rank_takes_the_same_number_of_steps(n_rows: int, batch: int, world_size: int) -> None:
+    steps = {len(batches_of(rank, world_size, n_rows=n_rows, batch=batch)) for rank in range(world_size)}
+
+    assert steps == {steps_per_epoch(n_rows, batch, world_size)}
+
+
+def test_one_worker_sees_every_row_once_per_epoch_in_an_order_that_changes() -> None:
+    first, second = batches_of(0, 1, epoch=0), batches_of(0, 1, epoch=1)
+
+    assert sorted(row for rows in first for row in rows) == list(range(N_ROWS))
+    assert first != second
+
+
+class StateKeeper:
+    """Keeps checkpoints in memory and hands the last one back."""
+
+    def __init__(self, state: dict[str, Any] | None = None) -> None:
+        self.state = state
+        self.epochs: list[int] = []
+
+    def save(self, state: dict[str, Any], point: EpochPoint) -> int:
+        self.state = copy.deepcopy(state)
+        self.epochs.append(point.epoch)
+        return 1
+
+    def load(self) -> dict[str, Any] | None:
+        return self.state
+
+
+@pytest.fixture
+def make_run() -> Callable[..., TrainingRun]:
+    def make(checkpoints: Any = None, **training: Any) -> TrainingRun:
+        torch.manual_seed(0)
+        rows = TensorDataset(torch.randn(N_ROWS, 4), torch.arange(N_ROWS) % 2)
+        return TrainingRun(
+            model=ModelSpec(name="m"),
+            training=TrainingSpec(**({"epochs": 4, "global_batch_size": 16} | training)),
+            fraction=0.5,
+            seed=1,
+            fingerprint="abc",
+            datasets=Datasets(train=rows, validation=rows, train_labels=rows.tensors[1].numpy()),
+            checkpoints=checkpoints or MemoryCheckpoints(),
+            device=torch.device("cpu"),
+        )
+
+    return make
+
+
+def train(run: TrainingRun, validation_losses: list[float]) -> TrainingResult:
+    """A loop that really steps, and reports the given validation losses."""
+    model = nn.Linear(4, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    parallel = run.prepare(model, optimizer)
+    loader = run.loader(run.subset(run._datasets.train))
+    for epoch in run.epochs():
+        for inputs, targets in loader:
+            loss = nn.functional.cross_entropy(parallel(inputs), targets)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        run.report(train_loss=loss.item(), validation_loss=validation_losses[epoch])
+    return run.finish()
+
+
+def test_the_result_counts_rows_epochs_and_the_subset(make_run: Callable[..., TrainingRun]) -> None:
+    result = train(make_run(), [0.9, 0.8, 0.7, 0.75])
+
+    assert (result.n_train, result.n_validation, result.epochs_run, result.samples_seen) == (50, 100, 4, 200)
+    assert result.loss == 0.75
+    assert [point.samples_seen for point in result.epochs] == [50, 100, 150, 200]
+    assert result.accuracy is None
+
+
+def test_the_parts_of_the_time_add_up_to_the_wall_time(make_run: Callable[..., TrainingRun]) -> None:
+    result = train(make_run(), [0.9] * 4)
+
+    # What is left out lies between the last report and finish, a few lines of Python.
+    assert result.time.total_s == pytest.approx(result.wall_time_s, rel=0.05, abs=0.01)
+    assert result.time.gradient_sync_s == 0
+    assert min(result.time.compute_s, result.time.data_wait_s, result.time.startup_s, result.time.checkpoint_s) > 0
+
+
+def test_early_stopping_ends_after_its_patience_and_keeps_the_best_epoch(make_run: Callable[..., TrainingRun]) -> None:
+    run = make_run(early_stopping=EarlyStoppingSpec(patience=2), epochs=10)
+
+    result = train(run, [0.9, 0.5, 0.6, 0.7, 0.1])
+
+    assert result.epochs_run == 4
+    assert result.loss == 0.5
+
+
+def test_a_resumed_training_goes_on_with_the_next_epoch_and_the_same_weights(
+    make_run: Callable[..., TrainingRun],
+) -> None:
+    losses = [0.9, 0.8, 0.7, 0.6]
+    whole = make_run()
+    train(whole, losses)
+    interrupted = StateKeeper()
+    with pytest.raises(IndexError):
+        train(make_run(interrupted), losses[:2])  # the third epoch cannot be reported: a crash
+    resumed = make_run(StateKeeper(interrupted.state))
+
+    result = train(resumed, losses)
+
+    assert result.epochs_run == 4
+    assert [point.validation_loss for point in result.epochs] == losses
+    for name, weights in whole.final_model_state().items():
+        torch.testing.assert_close(resumed.final_model_state()[name], weights)
+
+
+def test_a_diverged_loss_is_refused_with_the_learning_rate(make_run: Callable[..., TrainingRun]) -> None:
+    with pytest.raises(TaskError, match=r"validation loss is nan after epoch 1: training diverged; lower .*0\.003"):
+        train(make_run(), [0.9, float("nan")])
+
+
+def test_a_training_function_that_forgets_to_report_is_told_so(make_run: Callable[..., TrainingRun]) -> None:
+    run = make_run()
+
+    with pytest.raises(TaskError, match="report once per epoch"):
+        for _ in run.epochs():
+            pass
+    with pytest.raises(TaskError, match="report once per epoch"):
+        make_run().finish()
+
+
+def test_a_checkpoint_comes_back_as_it_was_and_leaves_no_partial_file(tmp_path: Any) -> None:
+    state = {"weights": torch.arange(3.0), "points": [{"epoch": 0}]}
+
+    written = write_checkpoint(state, tmp_path / "state.pt")
+
+    assert written == (tmp_path / "state.pt").stat().st_size
+    assert [path.name for path in tmp_path.iterdir()] == ["state.pt"]
+    torch.testing.assert_close(read_checkpoint(tmp_path / "state.pt")["weights"], state["weights"])
+
+
+def test_a_checkpoint_that_holds_code_is_refused(tmp_path: Any) -> None:
+    torch.save({"weights": pytest.approx}, tmp_path / "evil.pt")
+
+    with pytest.raises(Exception, match=r"weights_only|Weights only"):
+        read_checkpoint(tmp_path / "evil.pt")
