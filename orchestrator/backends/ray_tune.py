@@ -235,7 +235,14 @@ def _smoke_result(model: str, ref: Any) -> SmokeResult:
     return result
 
 
-class _PlannedTrials(Searcher):
+class _StaysHere:
+    """Tune writes its callbacks and searcher to disk as it goes; ours point into this process and need no restoring."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class _PlannedTrials(_StaysHere, Searcher):
     """Hands Tune the planned trials in order."""
 
     def __init__(self, trials: Sequence[TrialSpec], draining: Callable[[], bool]) -> None:
@@ -262,7 +269,7 @@ class _PlannedTrials(Searcher):
         """Nothing to bring back: a restart plans from the journal."""
 
 
-class _HandOver(tune.Callback):
+class _HandOver(_StaysHere, tune.Callback):
     """Passes each result to the sweep as it arrives; a fault in the sweep's own handling ends the sweep, not Tune."""
 
     def __init__(

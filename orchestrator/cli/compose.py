@@ -12,6 +12,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator import __version__
 from orchestrator.cli.console import Narrator
 from orchestrator.errors import ConfigError, Fault, PriceError, UnknownExperimentError
 
@@ -107,7 +108,7 @@ def locate_data(spec: ExperimentSpec, say: Callable[[str], None]) -> LocatedData
 
 def versions() -> dict[str, str]:
     """Versions of ourselves and of the packages that evidence depends on."""
-    return {name: importlib.metadata.version(name) for name in ("orchestrator", *_PACKAGES)}
+    return {"orchestrator": __version__} | {name: importlib.metadata.version(name) for name in _PACKAGES}
 
 
 @contextmanager
