@@ -152,7 +152,8 @@ class Candidate:
 
     def __str__(self) -> str:
         plural = "worker" if self.workers == 1 else "workers"
-        return f"{self.model} on {self.fraction:.4g} of the data, {self.workers} {plural}, {self.purchase}"
+        share = "all" if self.fraction == 1 else f"{self.fraction:.1%}"
+        return f"{self.model} on {share} of the data, {self.workers} {plural}, {self.purchase.replace('_', '-')}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

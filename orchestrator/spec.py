@@ -140,7 +140,7 @@ class SweepSpec:
     seeds: int = 3
     """How many seeds each (model, fraction, workers) is measured with; a seed moves subset, weights and batch order."""
     scaling_seeds: int = 1
-    """How many of those seeds are also measured on the later worker counts, which tell time, not accuracy."""
+    """How many of those seeds are also measured on later worker counts, which tell time, not accuracy."""
     strategy: Literal["grid"] = "grid"
     max_cost_usd: float | None = None
 
@@ -375,6 +375,7 @@ class ExperimentSpec:
             "task",
             f"must read module:function, got {self.task!r}; ours is orchestrator.tasks.vision:image_classification",
         )
+        checks.require(bool(self.runs_dir.strip()), "runs_dir", "is empty; name a folder, or leave it out for runs")
         names = [model.name for model in self.models]
         checks.require(len(names) > 0, "models", "is empty; list at least one, simplest first")
         checks.require(len(set(names)) == len(names), "models", f"names repeat: {', '.join(names)}; names must differ")
@@ -428,6 +429,7 @@ def evidence_scope(spec: ExperimentSpec, fingerprint: str, model: str) -> str:
             "model": asdict(spec.model(model)),
             "training": asdict(spec.training),
             "fingerprint": fingerprint,
+            "columns": [spec.data.image, spec.data.label],
             "validation_fraction": spec.data.validation_fraction,
         }
     )

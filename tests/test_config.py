@@ -186,7 +186,7 @@ def test_importing_the_module_does_not_import_pydantic() -> None:
         ("sweep.fractions", [0.2, 0.1], "must rise without repeats, got [0.2, 0.1]; write [0.1, 0.2]"),
         ("sweep.fractions", [0.2, 20], "must lie in (0, 1], got 20 (0.2 means 20%)"),
         ("full_run.fraction", 0.1, "is 0.1, below the largest swept fraction 0.2"),
-        ("training.global_batch_size", 1, "is 1, fewer than 2 workers can share"),
+        ("training.global_batch_size", 1, "is 1, too few for 2 workers"),
         ("task", "vision", "must read module:function, got 'vision'"),
     ],
 )
@@ -228,14 +228,10 @@ def test_an_empty_section_below_an_optional_one_names_what_is_missing(tmp_path: 
     assert message == "is missing; it must be a whole number"
 
 
-@pytest.mark.parametrize("bad", ["oops", [{}], True, {"nope": 1}], ids=str)
+@pytest.mark.parametrize("bad", ["", [{}], True, {"nope": 1}], ids=str)
 @pytest.mark.parametrize("key", dotted_keys(ExperimentSpec))
 def test_a_fault_in_one_section_never_leads_to_a_fault_told_of_another(tmp_path: Path, key: str, bad: object) -> None:
     """What stands in for a refused value must agree with everything else."""
-    good_text = key in {"name", "runs_dir"} and bad == "oops"
-    if good_text:
-        pytest.skip("a good value here")
-
     found = faults(config(tmp_path, yaml.safe_dump({**GOOD, key: bad})))
 
     assert {name.split(".")[0] for name in found} == {key}

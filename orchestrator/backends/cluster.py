@@ -18,6 +18,15 @@ _OBJECT_STORE_BYTES = 200 * 2**20
 """Data reaches workers as memory-mapped files, so the object store carries only requests and results."""
 
 
+_RAY_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # Ray's new default, said here so that it does not warn about it
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # every report waits for a health check: 2 s an epoch as shipped
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+}
+
+
 def local_capacity() -> ClusterCapacity:
     """CPUs this process may use and CUDA devices of this machine, without starting anything."""
     return ClusterCapacity(cpus=len(os.sched_getaffinity(0)), gpus=len(list(Path("/dev").glob("nvidia[0-9]*"))))
@@ -44,8 +53,8 @@ class RayCluster:
 
         Raises: InfeasibleError: no cluster answers at ``RAY_ADDRESS``.
         """
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        for name, value in _RAY_ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
         import ray
 
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}

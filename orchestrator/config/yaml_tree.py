@@ -51,7 +51,7 @@ def read_text(path: Path) -> str:
         if not folder.is_dir():
             raise whole_file_error(str(path), f"is not there, and neither is the folder {folder}") from None
         near = did_you_mean(path.name, [file.name for file in folder.iterdir()])
-        raise whole_file_error(str(path), f"is not there{near or '; '} {folder} holds: {_configs_in(folder)}") from None
+        raise whole_file_error(str(path), f"is not there{near or ';'} {folder} holds: {_configs_in(folder)}") from None
     except UnicodeDecodeError as error:
         found = f"byte 0x{error.object[error.start]:02x} at offset {error.start}"
         advice = "save it as UTF-8, or name the config file"
