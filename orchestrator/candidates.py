@@ -204,6 +204,12 @@ def _measured_checkpoint_bytes(own: Sequence[TrialResult]) -> int:
     return max(result.training.checkpoint_bytes for result in own if result.training is not None)
 
 
+def _launch_note(launch_s: Interval | None) -> str:
+    if launch_s is None:
+        return _LAUNCH_NOT_MEASURED
+    return f"workers as in the trials, and launching the job: {launch_s.low:.1f} to {launch_s.high:.1f} s"
+
+
 def _forecast_model(
     spec: ExperimentSpec,
     data: DataSummary,
@@ -234,7 +240,7 @@ def _forecast_model(
                 wall_time_s=time.training_s, startup_s=time.startup_s + launch, workers=workers, quote=quote,
                 pricing=spec.pricing, checkpoint_bytes=checkpoint_bytes, checkpoint_keep=spec.full_run.checkpoint.keep,
                 checkpoint_interval_s=time.training_s / time.epochs, checkpoint_s=time.checkpoint_s / time.epochs,
-                dataset_bytes=data.bytes_on_disk, startup_note=_LAUNCH_NOT_MEASURED if launch_s is None else "",
+                dataset_bytes=data.bytes_on_disk, startup_note=_launch_note(launch_s),
                 rng=np.random.default_rng([*seeds, workers, 1]),
             )  # fmt: skip
             candidate = Candidate(

@@ -86,6 +86,9 @@ class Tracker(Protocol):
 
     def full_run_finished(self, outcome: Outcome) -> None: ...
 
+    def settle(self, timeout_s: float = 10.0) -> None:
+        """Wait, but not long, until the mirror is up to date: work of its own would distort what is measured next."""
+
     def close(self) -> str | None:
         """Flush what is waiting; returns one line about what could not be mirrored, or None."""
 

@@ -108,6 +108,8 @@ class RayTuneRunner:
             return
         queue = _PlannedTrials(trials, self._draining)
         hand_over = _HandOver(self._as_result, on_result, queue, self._pool)
+        n_coordinators = self._slots + _AHEAD
+        ray.get(self._pool.await_borrowers.remote(min(n_coordinators, len(trials))))
         coordinator = tune.with_parameters(_coordinate, pool=self._pool, request=self._request)
         _quiet_tune()
         with TemporaryDirectory(prefix="orchestrator-tune-", ignore_cleanup_errors=True) as folder:
@@ -116,7 +118,7 @@ class RayTuneRunner:
                 tune_config=tune.TuneConfig(
                     search_alg=queue,
                     num_samples=-1,
-                    max_concurrent_trials=self._slots + _AHEAD,
+                    max_concurrent_trials=n_coordinators,
                     reuse_actors=True,
                 ),
                 run_config=tune.RunConfig(name="sweep", storage_path=folder, verbose=0, callbacks=[hand_over]),

@@ -129,13 +129,18 @@ def _full_run_state(n_outcomes: int, is_open: bool) -> str:
 def history(runs_dir: str, form: str) -> None:
     """Every full run beside its forecast, and how often the 90% intervals held."""
     from orchestrator.calibration import coverage
-    from orchestrator.intervals import format_usd
-    from orchestrator.results import Interval, Outcome
+    from orchestrator.report.wording import OUTCOME_HEADER, outcome_rows, plain_table
+    from orchestrator.results import Outcome
+    from orchestrator.spec import Metric
     from orchestrator.tracking.journal import Journal
 
     ledger: list[tuple[str, Outcome]] = []
+    metrics: dict[str, Metric] = {}
     for path in sorted(Path(runs_dir).glob("*/journal.jsonl")):
-        ledger += [(path.parent.name, outcome) for outcome in Journal.read(path.parent).outcomes]
+        view, name = Journal.read(path.parent), path.parent.name
+        if view.outcomes:
+            metrics[name] = view.spec.decision.metric
+            ledger += [(name, outcome) for outcome in view.outcomes]
     if form == "json":
         click.echo(as_json([{"experiment": name, "outcome": outcome} for name, outcome in ledger]))
         return
@@ -143,19 +148,9 @@ def history(runs_dir: str, form: str) -> None:
         click.echo(f"no full run has ended yet in {Path(runs_dir).absolute()}")
         return
 
-    def beside(value: str, held: bool, interval: Interval, show: str) -> str:
-        return f"{value} {'in' if held else 'OUTSIDE'} [{show.format(interval.low)}, {show.format(interval.high)}]"
-
     for name, outcome in ledger:
-        forecast, training = outcome.forecast, outcome.training
-        value = training.accuracy if training.accuracy is not None else training.loss
-        cost = f"{format_usd(forecast.cost_usd.low)}, {format_usd(forecast.cost_usd.high)}"
         click.echo(f"{outcome.finished_at}  {name}: {outcome.candidate}")
-        click.echo(f"  metric  {beside(f'{value:.4f}', outcome.metric_hit, forecast.metric, '{:.4f}')}")
-        click.echo(
-            f"  seconds {beside(f'{outcome.wall_time_s:.1f}', outcome.wall_time_hit, forecast.wall_time_s, '{:.1f}')}"
-        )
-        click.echo(f"  dollars {format_usd(outcome.cost_usd)} {'in' if outcome.cost_hit else 'OUTSIDE'} [{cost}]")
+        click.echo(plain_table(OUTCOME_HEADER, outcome_rows(outcome, metrics[name])))
     found = coverage([outcome for _, outcome in ledger])
     for label, rate in (("metric", found.metric), ("time", found.wall_time), ("dollars", found.cost)):
         click.echo(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -17,7 +16,7 @@ from orchestrator.errors import ConfigError, InfeasibleError, NotApprovedError, 
 if TYPE_CHECKING:
     from orchestrator.cli.compose import LocatedData
     from orchestrator.experiment import Experiment
-    from orchestrator.results import CandidateForecast, Interval, Outcome, Verdict
+    from orchestrator.results import CandidateForecast, Outcome, Verdict
     from orchestrator.tracking.mlflow_tracker import MlflowTracker
 
 _by_option = click.option("--by", default=None, help="Who answers; the login name if not given.")
@@ -210,20 +209,7 @@ def _require_capacity(source: str, cluster: object, experiment: Experiment, fore
 
 def outcome_text(outcome: Outcome, metric: Literal["accuracy", "loss"]) -> str:
     """Forecast beside outcome, a line each."""
-    from orchestrator.intervals import format_usd
+    from orchestrator.report.wording import OUTCOME_HEADER, outcome_rows, plain_table
 
-    forecast, training = outcome.forecast, outcome.training
-    value = training.accuracy if metric == "accuracy" else training.loss
-
-    def shown(interval: Interval, form: Callable[[float], str]) -> tuple[str, str]:
-        return form(interval.median), f"{form(interval.low)} to {form(interval.high)}"
-
-    seconds, share = "{:.1f}".format, "{:.4f}".format
-    rows = [
-        (metric, *shown(forecast.metric, share), share(value), outcome.metric_hit),
-        ("seconds", *shown(forecast.wall_time_s, seconds), seconds(outcome.wall_time_s), outcome.wall_time_hit),
-        ("dollars", *shown(forecast.cost_usd, format_usd), format_usd(outcome.cost_usd), outcome.cost_hit),
-    ]
-    lines = [f"full run of {outcome.candidate}", f"{'':<10}{'forecast':>12}  {'90% interval':<26}{'outcome':>12}"]
-    lines += [f"{n:<10}{f:>12}  {i:<26}{o:>12}  {'held' if held else 'MISSED'}" for n, f, i, o, held in rows]
-    return "\n".join([*lines, f"checkpoint  {outcome.checkpoint_path}"])
+    table = plain_table(OUTCOME_HEADER, outcome_rows(outcome, metric))
+    return f"full run of {outcome.candidate}\n{table}\ncheckpoint: {outcome.checkpoint_path}"

@@ -21,7 +21,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from orchestrator.intervals import format_usd
 from orchestrator.report import wording
-from orchestrator.results import CandidateForecast, CurveBand, TimeSplit, TrialResult, Verdict
+from orchestrator.results import CandidateForecast, CurveBand, Outcome, TimeSplit, TrialResult, Verdict
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,8 +55,8 @@ class Drawing:
     alt: str
 
 
-def learning_curves(verdict: Verdict) -> Drawing:
-    """Measured points, fitted curves with both bands, and the best candidate's interval at its size."""
+def learning_curves(verdict: Verdict, outcome: Outcome | None = None) -> Drawing:
+    """Measured points, fitted curves with both bands, the best candidate's interval, and what its full run came to."""
     figure, axes = _canvas(4.6)
     scale = 100.0 if verdict.metric == "accuracy" else 1.0
     for position, band in enumerate(verdict.curves):
@@ -64,6 +64,7 @@ def learning_curves(verdict: Verdict) -> Drawing:
     best = verdict.best
     colour, _ = _style(best.candidate.model, verdict)
     _draw_target(axes, best, colour, scale)
+    measured = None if outcome is None else _draw_outcome(axes, outcome, verdict, scale)
     axes.axhline(verdict.baseline * scale, color=INK, linewidth=0.9, linestyle=(0, (1, 2)))
     axes.set_xscale("log")
     axes.set_ylim(*_value_limits(verdict, scale))
@@ -86,6 +87,8 @@ def learning_curves(verdict: Verdict) -> Drawing:
         f"Learning curves of {', '.join(band.model for band in verdict.curves)}; "
         f"at {best.candidate.n_samples:,} samples {best.candidate.model} is forecast at {forecast}"
     )
+    if measured is not None:
+        alt += f"; its full run came to {wording.metric_value(measured, verdict.metric)}"
     return _drawn(figure, alt)
 
 
@@ -213,7 +216,7 @@ def _legend_of_curves(axes: Axes) -> None:
     handles, labels = axes.get_legend_handles_labels()
     handles += [Patch(facecolor="#808080", alpha=alpha, linewidth=0) for alpha in (0.55, 0.25)]
     labels += ["curve, 90%", "new run, 90%"]
-    axes.legend(handles, labels, **_ABOVE, ncols=5)
+    axes.legend(handles, labels, **_ABOVE, ncols=min(len(handles), 6))
 
 
 def _draw_target(axes: Axes, best: CandidateForecast, colour: str, scale: float) -> None:
@@ -225,6 +228,17 @@ def _draw_target(axes: Axes, best: CandidateForecast, colour: str, scale: float)
         color=colour, marker="D", markersize=6, capsize=5, elinewidth=2.2, capthick=2.2, zorder=5, linestyle="none",
         label=f"forecast at {n_samples:,}, 90%",
     )  # fmt: skip
+
+
+def _draw_outcome(axes: Axes, outcome: Outcome, verdict: Verdict, scale: float) -> float | None:
+    """A star where the full run ended; its metric, or None when it reported none."""
+    value = outcome.training.accuracy if verdict.metric == "accuracy" else outcome.training.loss
+    if value is not None:
+        axes.plot(
+            [outcome.candidate.n_samples], [value * scale], marker="*", markersize=13, markeredgewidth=0.8,
+            markerfacecolor="#F0E442", markeredgecolor=INK, zorder=6, linestyle="none", label="full run, measured",
+        )  # fmt: skip
+    return value
 
 
 def _value_limits(verdict: Verdict, scale: float) -> tuple[float, float]:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from orchestrator.intervals import format_usd
 from orchestrator.report import wording
-from orchestrator.results import Outcome, Verdict
+from orchestrator.results import Bill, Outcome, Verdict
 
 WIDTH = 110
 _STATUS = {"pass": "pass", "warn": "WARN", "fail": "FAIL", "not_checked": "not checked"}
@@ -69,7 +69,7 @@ def verdict_text(verdict: Verdict) -> str:
         f"  baseline {wording.metric_value(verdict.baseline, metric)} ({verdict.baseline_source})",
         "",
         f"bill of {best.candidate}",
-        wording.plain_table(wording.BILL_HEADER, [wording.bill_row(line) for line in best.bill.lines]),
+        *_bill_lines(best.bill),
         *(_wrapped(warning) for warning in best.bill.warnings),
     ]
     if verdict.vetoes:
@@ -82,6 +82,18 @@ def verdict_text(verdict: Verdict) -> str:
     lines += ["", f"from {verdict.n_trials} trials{excluded}, {format_usd(verdict.sweep_cost_usd)} spent on the sweep"]
     lines.append(f"next: {verdict.next_step}")
     return "\n".join(lines)
+
+
+def _bill_lines(bill: Bill) -> list[str]:
+    """What is included as a table, each price's source once, and what is left out with its reason."""
+    included = [line for line in bill.lines if line.included]
+    rows = [wording.bill_row(line)[:4] for line in included]
+    rows.append(("total", "", "", wording.with_span(bill.total_usd, format_usd)))
+    notes = [f"{line.item}: {line.note}" for line in included if line.note]
+    sources = ", ".join(dict.fromkeys(line.source for line in included))
+    excluded = "; ".join(line.item for line in bill.lines if not line.included)
+    said = [*notes, f"price sources: {sources}", f"not included: {excluded} (reasons in the report)"]
+    return [wording.plain_table(wording.BILL_HEADER[:4], rows), *map(_wrapped, said)]
 
 
 def _evidence(verdict: Verdict) -> str:

@@ -35,7 +35,7 @@ def review_page(
     outcome: Outcome | None = None,
 ) -> ReviewPage:
     """All that a tracker shows of a verdict: Markdown, figures as PNG, the page."""
-    drawings = _drawings(results, verdict)
+    drawings = _drawings(results, verdict, outcome)
     return ReviewPage(
         description=verdict_markdown(verdict, outcome),
         figures={name: drawing.png for name, drawing in drawings.items()},
@@ -51,13 +51,13 @@ def build_page(
     outcome: Outcome | None = None,
 ) -> str:
     """The HTML page; with an outcome, forecast and result stand side by side."""
-    return _render(spec, data, results, verdict, outcome, _drawings(results, verdict))
+    return _render(spec, data, results, verdict, outcome, _drawings(results, verdict, outcome))
 
 
-def _drawings(results: Sequence[TrialResult], verdict: Verdict) -> dict[str, figures.Drawing]:
+def _drawings(results: Sequence[TrialResult], verdict: Verdict, outcome: Outcome | None) -> dict[str, figures.Drawing]:
     """Figures by name, in the order of the page."""
     drawings = {
-        "learning_curves": figures.learning_curves(verdict),
+        "learning_curves": figures.learning_curves(verdict, outcome),
         "candidate_costs": figures.candidate_costs(verdict),
     }
     times = figures.time_against_workers(results)

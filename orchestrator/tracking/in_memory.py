@@ -44,6 +44,9 @@ class InMemoryTracker:
         if outcome not in self.outcomes:
             self.outcomes.append(outcome)
 
+    def settle(self, timeout_s: float = 10.0) -> None:
+        """Nothing waits here."""
+
     def close(self) -> str | None:
         self.is_closed = True
         return None

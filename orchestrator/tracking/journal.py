@@ -149,6 +149,7 @@ class Journal:
         self._warnings = view.warnings
         self._now = now
         self._turn = threading.Lock()
+        self._view: JournalView | None = None
 
     @classmethod
     def open(cls, folder: Path, *, now: Callable[[], datetime]) -> Journal:
@@ -197,8 +198,10 @@ class Journal:
 
     @property
     def view(self) -> JournalView:
-        """What has been written so far, this process's appends included."""
-        return JournalView(self.path, tuple(self._entries), self._warnings)
+        """What has been written so far, this process's appends included; decoded once between two appends."""
+        if self._view is None:
+            self._view = JournalView(self.path, tuple(self._entries), self._warnings)
+        return self._view
 
     def append(self, kind: str, payload: object) -> None:
         """Write one record and wait until the disk has it.
@@ -216,6 +219,7 @@ class Journal:
             at = self._now().astimezone(UTC).isoformat(timespec="milliseconds")
             line, seal = sealed_line(len(self._entries) + 1, at, kind, plain, previous)
             self._write(line)
+            self._view = None
             self._entries.append(Entry(seq=len(self._entries) + 1, at=at, kind=kind, payload=plain, sha256=seal))
 
     def close(self) -> None:

@@ -76,6 +76,12 @@ class MlflowTracker:
         """Register the latest full run's model; call after `full_run_finished`. Arguments as `MlflowMirror`'s."""
         self._ask(_Update(lambda mirror: mirror.register_model(name, model, input_example, requirements)))
 
+    def settle(self, timeout_s: float = 10.0) -> None:
+        """Wait until the store has what was asked so far, at most ``timeout_s``, and not for a store at fault."""
+        deadline = time.monotonic() + timeout_s
+        while self._n_written < self._n_asked and not self._fault and time.monotonic() < deadline:
+            time.sleep(0.05)
+
     def close(self) -> str | None:
         """Write what is waiting, for `close_timeout_s` at most; one line about what was not written, or None."""
         if self._thread is None:

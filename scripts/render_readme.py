@@ -1,0 +1,110 @@
+#!/usr/bin/env python
+"""Fill the generated blocks and the picture of README.md, or say that they are stale.
+
+    python scripts/render_readme.py [--check]
+
+Numbers and the picture come from the stored evidence of one real experiment, examples/evidence/cifar10: its journal, as
+sweep and promotion wrote it, with the paths of the machine it ran on shortened. Help texts come from the commands. Exit
+code 1 with --check when a block is not what it would be now.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+from click.testing import CliRunner
+
+from orchestrator.cli.main import cli
+from orchestrator.intervals import format_usd
+from orchestrator.report.figures import learning_curves
+from orchestrator.report.markdown import verdict_text
+from orchestrator.report.wording import OUTCOME_HEADER, duration, outcome_rows
+from orchestrator.tracking.journal import Journal, JournalView
+
+ROOT = Path(__file__).resolve().parent.parent
+EVIDENCE = ROOT / "examples" / "evidence" / "cifar10"
+PICTURE = EVIDENCE / "learning_curves.png"
+BLOCK = re.compile(r"(<!-- generated: (?P<name>[\w ]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def text_block(text: str) -> str:
+    return f"```text\n{text.rstrip()}\n```\n"
+
+
+def help_of(*path: str) -> str:
+    """The help text of a command, as a user sees it at 80 columns."""
+    result = CliRunner().invoke(cli, [*path, "--help"], prog_name="python -m orchestrator", terminal_width=80)
+    if result.exit_code:
+        raise click.ClickException(result.output)
+    return text_block(f"$ python -m orchestrator {' '.join((*path, '--help'))}\n{result.output}")
+
+
+def verdict_block(view: JournalView) -> str:
+    if view.verdict is None:
+        raise SystemExit(f"{EVIDENCE}: the journal holds no verdict")
+    shown = verdict_text(view.verdict)
+    return text_block(f"$ python -m orchestrator sweep configs/cifar10.yaml\n{shown}")
+
+
+def outcome_block(view: JournalView) -> str:
+    """Forecast beside outcome, in words of one run."""
+    outcome = view.outcomes[-1]
+    metric = view.spec.decision.metric
+    rows = [f"| {' | '.join(row)} |" for row in (OUTCOME_HEADER, ("---",) * 4, *outcome_rows(outcome, metric))]
+    trials = [result for result in view.results if result.training is not None]
+    largest = max(result.training.n_train for result in trials if result.training)
+    spent = format_usd(sum(result.cost_usd for result in trials))
+    lead = (
+        f"{len(trials)} trials on up to {largest:,} of {view.data.n_train:,} training rows cost {spent}. "
+        f"The full run, {outcome.candidate}, then took {duration(outcome.wall_time_s)}:\n\n"
+    )
+    return lead + "\n".join(rows) + "\n"
+
+
+def picture_block(view: JournalView) -> str:
+    if view.verdict is None:
+        raise SystemExit(f"{EVIDENCE}: the journal holds no verdict")
+    alt = learning_curves(view.verdict, view.outcomes[-1]).alt
+    return f"![{alt}]({PICTURE.relative_to(ROOT).as_posix()})\n"
+
+
+def rendered(readme: str, view: JournalView) -> str:
+    """The README with every generated block made anew."""
+    blocks: dict[str, Callable[[], str]] = {
+        "picture": lambda: picture_block(view),
+        "verdict": lambda: verdict_block(view),
+        "outcome": lambda: outcome_block(view),
+        "help": help_of,
+    }
+
+    def fill(match: re.Match[str]) -> str:
+        name = match["name"]
+        body = blocks[name]() if name in blocks else help_of(*name.removeprefix("help ").split())
+        return f"{match[1]}{body}{match[3]}"
+
+    return BLOCK.sub(fill, readme)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="change nothing; exit 1 when something is stale")
+    check = parser.parse_args().check
+    path = ROOT / "README.md"
+    view = Journal.read(EVIDENCE)
+    now, then = rendered(path.read_text(encoding="utf-8"), view), path.read_text(encoding="utf-8")
+    if check:
+        if now != then:
+            sys.exit("README.md is stale: run scripts/render_readme.py")
+        return
+    path.write_text(now, encoding="utf-8")
+    if view.verdict is not None:
+        PICTURE.write_bytes(learning_curves(view.verdict, view.outcomes[-1]).png)
+
+
+if __name__ == "__main__":
+    main()
