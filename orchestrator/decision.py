@@ -9,7 +9,7 @@ A full run pays when its gain per dollar reaches ``decision.min_gain_per_dollar`
 
 Which candidate: among those that P already carries and that keep budget and deadline, the one of highest expected net
 value; else, among those still open, the one of highest P. Ties go to the model that is listed first (simplest), then to
-fewer workers, then to the lower cost: net values tie within the spread between seeds, which no single full run could
+fewer workers, unless more are both faster and cheaper, then to the lower cost: net values tie within the spread between seeds, which no single full run could
 tell apart, and probabilities within twice their simulation error.
 
 Vetoes never promote. Budget and deadline are vetoes when the high end of the 90% interval breaks them, and turn the
@@ -159,7 +159,16 @@ def _simplest_of_the_best(
     top = max(pool, key=lambda c: net_value[id(c)])
     noise = _curve_of(top, forecasts).noise_std
     tied = [c for c in pool if net_value[id(c)] >= net_value[id(top)] - noise]
+    tied = [c for c in tied if not any(_is_outdone(c, other) for other in tied)]
     return min(tied, key=lambda c: (order[c.candidate.model], c.candidate.workers, c.cost_usd.mean))
+
+
+def _is_outdone(forecast: CandidateForecast, other: CandidateForecast) -> bool:
+    """Whether the other trains the same model on the same rows both faster and cheaper: no taste prefers this one."""
+    mine, theirs = forecast.candidate, other.candidate
+    is_same = (mine.model, mine.n_samples) == (theirs.model, theirs.n_samples)
+    is_faster = other.wall_time_s.mean < forecast.wall_time_s.mean
+    return is_same and is_faster and other.cost_usd.mean < forecast.cost_usd.mean
 
 
 def _curve_of(forecast: CandidateForecast, forecasts: Forecasts) -> CurveBand:

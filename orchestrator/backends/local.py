@@ -6,11 +6,13 @@ The training code is the one the Ray backends run; a breakpoint in it stops here
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from orchestrator.backends.faults import in_words
 from orchestrator.errors import InfeasibleError
 from orchestrator.ports import FullRunResult, SmokeReport
 from orchestrator.results import Candidate, CandidateForecast, TrialResult
@@ -23,12 +25,20 @@ from orchestrator.training.request import TrainRequest
 class LocalRunner:
     """`ports.TrialRunner` without Ray."""
 
-    def __init__(self, spec: ExperimentSpec, *, fingerprint: str, data_root: Path | None) -> None:
+    def __init__(
+        self,
+        spec: ExperimentSpec,
+        *,
+        fingerprint: str,
+        data_root: Path | None,
+        draining: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """As `RayTuneRunner`'s. Raises InfeasibleError: more than one worker."""
         if max(spec.sweep.workers) > 1:
             raise InfeasibleError(
                 f"sweep.workers is {list(spec.sweep.workers)}; in process there is one worker: set [1]"
             )
-        self._spec, self._fingerprint = spec, fingerprint
+        self._spec, self._fingerprint, self._draining = spec, fingerprint, draining
         self._request = TrainRequest(
             spec=spec,
             trial=TrialSpec(model=spec.models[0].name, fraction=1.0, workers=1, seed=0),
@@ -49,9 +59,9 @@ class LocalRunner:
         return reports
 
     def run(self, trials: Sequence[TrialSpec], on_result: Callable[[TrialResult], bool]) -> None:
-        """Run the trials in order until one's handler says stop."""
+        """Run the trials in order until one's handler, or the user, says stop."""
         for trial in trials:
-            if not on_result(self._measure(trial)):
+            if self._draining() or not on_result(self._measure(trial)):
                 return
 
     def _measure(self, trial: TrialSpec) -> TrialResult:
@@ -60,7 +70,7 @@ class LocalRunner:
         try:
             training, _ = train(replace(self._request, trial=trial), checkpoints=MemoryCheckpoints())
         except Exception as fault:  # a failed trial is a result; what failed is in its error
-            error = f"{type(fault).__name__}: {fault}"
+            error = in_words(fault, traceback.format_exc())
         return TrialResult(
             key=trial_key(self._spec, self._fingerprint, trial),
             scope=evidence_scope(self._spec, self._fingerprint, trial.model),

@@ -8,8 +8,8 @@ experiment folder, is what a restart goes on from, so a killed driver needs noth
 from __future__ import annotations
 
 import os
+import re
 import time
-import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -23,8 +23,9 @@ from ray import tune
 from ray.tune.search import Searcher
 
 from orchestrator.backends.cluster import RayCluster
+from orchestrator.backends.faults import in_words
 from orchestrator.backends.worker_pool import GroupPlace, WorkerPool
-from orchestrator.errors import OrchestratorError, TaskError
+from orchestrator.errors import TaskError
 from orchestrator.ports import SmokeReport
 from orchestrator.results import TrainingResult, TrialResult
 from orchestrator.spec import ExperimentSpec, TrialSpec, evidence_scope, trial_key
@@ -35,6 +36,9 @@ _ATTEMPTS = 2
 
 _RANKS_FAIL_TOGETHER_S = 2.0
 """How long the other ranks get to end by themselves after one has raised, before their processes are replaced."""
+
+_COLLECTIVE = re.compile(r"gloo|nccl|process group", re.IGNORECASE)
+"""How torch's errors of a broken process group read."""
 
 _AHEAD = 1
 """Coordinators waiting for workers beyond those training, so that Tune's own time per trial hides behind training."""
@@ -104,10 +108,11 @@ class RayTuneRunner:
 
     def run(self, trials: Sequence[TrialSpec], on_result: Callable[[TrialResult], bool]) -> None:
         """Run the trials, a coordinator each, and hand every result over in this process."""
-        if not trials:
+        if not trials or self._draining():
             return
+        ray.get(self._pool.set_lending.remote(True))
         queue = _PlannedTrials(trials, self._draining)
-        hand_over = _HandOver(self._as_result, on_result, queue, self._pool)
+        hand_over = _HandOver(self._as_result, on_result, queue, self._pool, self._draining)
         n_coordinators = self._slots + _AHEAD
         ray.get(self._pool.await_borrowers.remote(min(n_coordinators, len(trials))))
         coordinator = tune.with_parameters(_coordinate, pool=self._pool, request=self._request)
@@ -150,9 +155,12 @@ def _coordinate(config: dict[str, Any], pool: Any, request: TrainRequest) -> Non
     """The Tune trainable: one trial from borrowing its workers to its report."""
     trial, lease = TrialSpec(**config["trial"]), config["lease"]
     queue_wait_s = wall_time_s = 0.0
+    attempt = None
     for _ in range(_ATTEMPTS):
         asked_at = time.perf_counter()
         group = ray.get(pool.borrow.remote(lease, trial.workers))
+        if not group:  # the sweep has stopped
+            break
         started_at, begun = datetime.now(UTC), time.perf_counter()
         attempt = _train_on(group, replace(request, trial=trial))
         wall_time_s += time.perf_counter() - begun
@@ -160,6 +168,9 @@ def _coordinate(config: dict[str, Any], pool: Any, request: TrainRequest) -> Non
         ray.get(pool.give_back.remote(lease, attempt.is_broken))
         if not attempt.is_worth_retrying:
             break
+    if attempt is None:
+        tune.report({"wall_time_s": 0.0})
+        return
     measured = _Measured(
         training=attempt.training,
         error=attempt.error,
@@ -192,18 +203,32 @@ def _train_on(group: list[Any], request: TrainRequest) -> _Attempt:
         places = [GroupPlace(rank=rank, world_size=len(group), host=host, port=port) for rank in range(len(group))]
         ranks = [worker.train.remote(request, place) for worker, place in zip(group, places, strict=True)]
     # Waiting for whichever ends first, not for rank 0, shows a rank that raised while the others wait for it.
-    pending = list(ranks)
+    failures, pending = _first_failures(ranks)
+    if not failures:
+        return _Attempt(training=ray.get(ranks[0]))
+    lost = [error for error in failures if not isinstance(error, ray.exceptions.RayTaskError)]
+    if lost:
+        return _lost(lost[0])
+    # A rank whose peer has gone fails in the next collective; the peer's own fault is the one to tell.
+    causes = [error for error in failures if not _COLLECTIVE.search(str(error.cause))] or failures
+    return _Attempt(error=_told(causes[0]), is_broken=bool(pending))
+
+
+def _first_failures(ranks: list[Any]) -> tuple[list[ray.exceptions.RayError], list[Any]]:
+    """Wait until all ranks are done or some have failed; the failures, and the ranks that then still hang."""
+    failures: list[ray.exceptions.RayError] = []
+    pending, timeout_s = ranks, None
     while pending:
-        done, pending = ray.wait(pending)
+        done, pending = ray.wait(pending, timeout=timeout_s)
+        if not done:
+            break
         try:
             ray.get(done)
-        except ray.exceptions.RayTaskError as error:
-            # The same fault on every rank (a diverged loss) ends them all; else the others sit in a collective.
-            still = ray.wait(pending, num_returns=len(pending), timeout=_RANKS_FAIL_TOGETHER_S)[1] if pending else []
-            return _Attempt(error=_in_words(error), is_broken=bool(still))
         except ray.exceptions.RayError as error:
-            return _lost(error)
-    return _Attempt(training=ray.get(ranks[0]))
+            failures.append(error)
+            # The same fault on every rank (a diverged loss) ends them all; else the others sit in a collective.
+            timeout_s = _RANKS_FAIL_TOGETHER_S
+    return failures, pending
 
 
 def _lost(error: ray.exceptions.RayError) -> _Attempt:
@@ -211,13 +236,9 @@ def _lost(error: ray.exceptions.RayError) -> _Attempt:
     return _Attempt(error=reason, is_broken=True, is_worth_retrying=True)
 
 
-def _in_words(error: ray.exceptions.RayTaskError) -> str:
+def _told(error: ray.exceptions.RayTaskError) -> str:
     cause = error.cause if isinstance(error.cause, BaseException) else error
-    if isinstance(cause, OrchestratorError):
-        return str(cause)
-    frames = traceback.extract_tb(cause.__traceback__) if cause.__traceback__ else []
-    where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
-    return f"{type(cause).__name__}: {cause}{where}"
+    return in_words(cause, str(error))
 
 
 def _cover(models: Sequence[str], workers: Sequence[Any]) -> list[tuple[str, Any]]:
@@ -232,7 +253,12 @@ def _smoke_result(model: str, ref: Any) -> SmokeResult:
     except ray.exceptions.RayTaskError as error:
         cause = error.cause
         raise (
-            cause if isinstance(cause, TaskError) else TaskError(f"smoke test of {model}: {_in_words(error)}")
+            cause if isinstance(cause, TaskError) else TaskError(f"smoke test of {model}: {_told(error)}")
+        ) from error
+    except ray.exceptions.RayError as error:
+        raise TaskError(
+            f"smoke test of {model}: the worker process died; often that is memory: lower "
+            f"training.global_batch_size or the model's size ({str(error).strip().splitlines()[0]})"
         ) from error
     return result
 
@@ -280,9 +306,22 @@ class _HandOver(_StaysHere, tune.Callback):
         on_result: Callable[[TrialResult], bool],
         queue: _PlannedTrials,
         pool: Any,
+        draining: Callable[[], bool],
     ) -> None:
         self._as_result, self._on_result, self._queue, self._pool = as_result, on_result, queue, pool
+        self._draining = draining
         self.fault: Exception | None = None
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Several times a second: see whether the user asked to stop."""
+        if self._draining():
+            self._stop()
+
+    def _stop(self) -> None:
+        """Launch nothing more: neither what is planned, nor the coordinators that wait for workers."""
+        if not self._queue.is_stopped:
+            self._queue.is_stopped = True
+            ray.get(self._pool.set_lending.remote(False))
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
@@ -305,7 +344,7 @@ class _HandOver(_StaysHere, tune.Callback):
         except Exception as error:  # raised again by `run` once Tune has wound down
             self.fault, go_on = error, False
         if not go_on:
-            self._queue.is_stopped = True
+            self._stop()
 
 
 def _quiet_tune() -> None:

@@ -20,6 +20,7 @@ from typing import Any
 
 import ray
 
+from orchestrator.errors import InfeasibleError
 from orchestrator.results import TrainingResult
 from orchestrator.training.request import SmokeResult, TrainRequest
 
@@ -101,6 +102,15 @@ _BORROWERS_WAIT_S = 30.0
 """How long the first borrowers wait for the others at the most."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """Someone who waits for a group; ``turn`` gets it."""
+
+    lease: str
+    count: int
+    turn: asyncio.Future[list[Any]]
+
+
 class WorkerPool:
     """Lends workers in groups, in the order of asking; replaces the broken."""
 
@@ -134,25 +144,36 @@ class WorkerPool:
         return list(await asyncio.gather(*(worker.ready.remote() for worker in self._idle)))
 
     async def borrow(self, lease: str, count: int) -> list[Any]:
-        """Wait for ``count`` workers and lend them under the name ``lease``."""
-        turn: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
-        self._queue.append((lease, count, turn))
+        """Wait for ``count`` workers and lend them under the name ``lease``; an empty group when lending has stopped.
+
+        Raises: InfeasibleError: the pool has fewer, so that the wait would never end.
+        """
+        if count > self._size.workers:
+            raise InfeasibleError(f"{count} workers asked for, but the pool has {self._size.workers}; ask for fewer")
+        if not self._is_lending:
+            return []
+        asked = _Asked(lease=lease, count=count, turn=asyncio.get_running_loop().create_future())
+        self._queue.append(asked)
         self._serve()
-        return await turn
+        return await asked.turn
 
     def _serve(self) -> None:
-        """Lend to the head of the queue as long as its group is there; the rest wait behind it."""
-        if len(self._queue) < self._awaited:
-            return
-        self._awaited = 0
-        while self._queue and self._queue[0][1] <= len(self._idle) and len(self._lent) < self._size.max_groups:
-            lease, count, turn = self._queue.popleft()
-            group, self._idle = self._idle[:count], self._idle[count:]
-            self._lent[lease] = group
-            turn.set_result(group)
+        """Lend to the head of the queue as long as its group is there; the rest wait behind it.
+
+        The group is taken out here and not by the coroutine that waits for it: that one runs later, and in between the
+        same workers could be promised to another.
+        """
+        while self._queue and self._queue[0].count <= len(self._idle) and len(self._lent) < self._size.max_groups:
+            asked = self._queue.popleft()
+            self._lent[asked.lease], self._idle = self._idle[: asked.count], self._idle[asked.count :]
+            asked.turn.set_result(self._lent[asked.lease])
 
     async def give_back(self, lease: str, is_broken: bool = False) -> None:
-        """Return a group; a broken one is killed and replaced by fresh workers. Unknown leases are nothing to do."""
+        """Return a group; a broken one is killed and replaced by fresh workers. Unknown leases are nothing to do.
+
+        A lease that still waits is taken off the queue: whoever asked is gone.
+        """
+        self._turn_away([asked for asked in self._queue if asked.lease == lease])
         group = self._lent.pop(lease, [])
         if is_broken:
             for worker in group:
@@ -160,3 +181,14 @@ class WorkerPool:
             group = [self._start() for _ in group]
         self._idle.extend(group)
         self._serve()
+
+    async def set_lending(self, is_lending: bool) -> None:
+        """Stop lending, which sends all who wait away with an empty group, or begin again; lent groups stay out."""
+        self._is_lending = is_lending
+        if not is_lending:
+            self._turn_away(list(self._queue))
+
+    def _turn_away(self, gone: list[_Asked]) -> None:
+        for asked in gone:
+            self._queue.remove(asked)
+            asked.turn.set_result([])

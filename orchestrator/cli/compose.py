@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from importlib import resources
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator import __version__
 from orchestrator.cli.console import Narrator
-from orchestrator.errors import ConfigError, Fault, PriceError, UnknownExperimentError
+from orchestrator.errors import ConfigError, UnknownExperimentError
 
 if TYPE_CHECKING:
     from orchestrator.cost.prices import PriceQuote
@@ -43,45 +42,6 @@ def quotes_of(spec: ExperimentSpec) -> dict[Purchase, PriceQuote]:
 
 def _today() -> date:
     return utc_now().date()
-
-
-def preflight(spec: ExperimentSpec, source: str, *, needs_cluster: bool) -> None:
-    """Refuse what can be seen to fail before anything is started: every fault at once. Raises ConfigError.
-
-    Args:
-        spec: The config.
-        source: Its file, for the message.
-        needs_cluster: Whether trials are about to run, so that worker counts must fit this machine; a cluster behind
-            ``RAY_ADDRESS`` is asked later, once it is reached.
-    """
-    from orchestrator.backends.cluster import is_remote, local_capacity
-    from orchestrator.data.source import check_source
-    from orchestrator.planner import infeasible_workers
-    from orchestrator.tracking.mlflow_store import check_store
-
-    faults: list[Fault] = []
-    if spec.data.source != "task" and (fault := check_source(spec.data)) is not None:
-        faults.append(fault)
-    if (fault := check_store(spec.tracking.uri)) is not None:
-        faults.append(fault)
-    if (fault := _check_runs_dir(Path(spec.runs_dir))) is not None:
-        faults.append(fault)
-    try:
-        quotes_of(spec)
-    except PriceError as error:
-        faults.append(Fault("pricing", str(error)))
-    if needs_cluster and not is_remote():
-        faults += infeasible_workers(spec, local_capacity())
-    if faults:
-        raise ConfigError(source, tuple(faults))
-
-
-def _check_runs_dir(folder: Path) -> Fault | None:
-    existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
-    if existing.is_dir() and os.access(existing, os.W_OK | os.X_OK):
-        return None
-    problem = "is not writable" if existing.is_dir() else "is a file"
-    return Fault("runs_dir", f"{folder}: {existing} {problem}; set runs_dir to a folder you can write to")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,6 +169,8 @@ def read_experiment(
 ) -> tuple[ExperimentSpec, JournalView]:
     """An experiment by name, run folder or config file, with overrides on the config it was last run with.
 
+    One found by name or folder goes on where it was found, though it may have been recorded from another folder.
+
     Raises: UnknownExperimentError, ConfigError, JournalError.
     """
     from orchestrator.config import load_config, override_spec
@@ -223,7 +185,8 @@ def read_experiment(
         view = Journal.read(path if is_folder else run_folder(runs_dir, experiment))
     except UnknownExperimentError as error:
         raise UnknownExperimentError(f"{error} (runs folder: {Path(runs_dir).absolute()})") from error
-    return override_spec(view.spec, overrides, source=experiment), view
+    spec = override_spec(view.spec, overrides, source=experiment)
+    return replace(spec, runs_dir=str(view.path.parent.parent)), view
 
 
 def register_model(spec: ExperimentSpec, located: LocatedData, outcome: Outcome, tracker: MlflowTracker) -> None:

@@ -18,6 +18,7 @@ from orchestrator.cli.options import (
     overrides_argument,
     runs_dir_option,
 )
+from orchestrator.errors import UsageError
 
 
 @click.command("decide")
@@ -42,7 +43,7 @@ def decide_command(experiment: str, overrides: tuple[str, ...], runs_dir: str, f
     if overrides and view.verdict is not None:
         click.echo(f"\nstanding verdict: {view.verdict.kind}, P {view.verdict.probability:.3f} (not changed)", err=True)
     if exit_code:
-        sys.exit(exit_code_of(verdict, is_approved=view.approval is not None))
+        sys.exit(exit_code_of(verdict, view.approval))
 
 
 @click.command()
@@ -62,7 +63,11 @@ def report(experiment: str, overrides: tuple[str, ...], runs_dir: str, output: s
     verdict = decide_on(spec, view.data, view, quotes_of(spec))
     outcome = view.outcomes[-1] if view.outcomes else None
     path = Path(output) if output else view.path.parent / "report.html"
-    path.write_text(build_page(spec, view.data, view.results, verdict, outcome=outcome), encoding="utf-8")
+    page = build_page(spec, view.data, view.results, verdict, outcome=outcome)
+    try:
+        path.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be written ({error.strerror}); name another file with -o") from error
     click.echo(str(path))
 
 

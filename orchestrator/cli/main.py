@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any
 
@@ -56,4 +57,7 @@ for command in (plan, sweep, decide_command, report, ui, status, approve, reject
 
 def main() -> None:
     """Entry point of ``orchestrator`` and ``python -m orchestrator``."""
+    # An installed script does not have the current folder on its path, where `task` finds the user's own module.
+    if not sys.flags.safe_path and os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
     cli(prog_name="python -m orchestrator" if sys.argv[0].endswith("__main__.py") else "orchestrator")

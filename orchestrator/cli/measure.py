@@ -18,7 +18,7 @@ from orchestrator.cli.options import config_argument, exit_code_option, format_o
 
 if TYPE_CHECKING:
     from orchestrator.experiment import Experiment
-    from orchestrator.results import Verdict
+    from orchestrator.results import Approval, Verdict
     from orchestrator.tracking.mlflow_tracker import MlflowTracker
 
 
@@ -28,13 +28,15 @@ if TYPE_CHECKING:
 @format_option
 def plan(config: str, overrides: tuple[str, ...], form: str) -> None:
     """Trials, dollars, hours, disk and checklist of a sweep; nothing is trained."""
-    from orchestrator.cli.compose import locate_data, preflight, quotes_of
+    from orchestrator.cli.compose import locate_data, quotes_of
     from orchestrator.cli.planning import describe_plan
+    from orchestrator.cli.preflight import preflight, require_rows
     from orchestrator.config import load_config
 
     spec = load_config(Path(config), overrides)
-    preflight(spec, config, needs_cluster=True)
+    preflight(spec, config)
     located = locate_data(spec, Narrator().say)
+    require_rows(spec, config, located.summary)
     click.echo(describe_plan(spec, located.summary, quotes_of(spec), form))
 
 
@@ -52,7 +54,8 @@ def sweep(context: click.Context, config: str, overrides: tuple[str, ...], exit_
     if dry_run:
         context.invoke(plan, config=config, overrides=overrides, form="table")
         return
-    from orchestrator.cli.compose import locate_data, open_experiment, preflight, ray_sweep_runner
+    from orchestrator.cli.compose import locate_data, open_experiment, ray_sweep_runner
+    from orchestrator.cli.preflight import preflight, require_rows
     from orchestrator.cli.scale import promote_when_allowed
     from orchestrator.config import load_config
     from orchestrator.experiment import sweep as run_sweep
@@ -60,7 +63,7 @@ def sweep(context: click.Context, config: str, overrides: tuple[str, ...], exit_
 
     narrator = Narrator()
     spec = load_config(Path(config), overrides)
-    preflight(spec, config, needs_cluster=True)
+    preflight(spec, config)
     narrator.say(f"experiment {spec.name}: preparing data from {spec.data.source}")
     located = locate_data(spec, narrator.say)
     summary = located.summary
@@ -68,6 +71,7 @@ def sweep(context: click.Context, config: str, overrides: tuple[str, ...], exit_
         f"data: {summary.n_train:,} training and {summary.n_validation:,} validation rows, "
         f"{len(summary.class_counts)} classes, fingerprint {summary.fingerprint[:12]}"
     )
+    require_rows(spec, config, summary)
     with _drain_on_interrupt(narrator) as drain:
         with open_experiment(spec, located, config=config, narrator=narrator, draining=drain.is_asked) as (
             experiment,
@@ -80,13 +84,15 @@ def sweep(context: click.Context, config: str, overrides: tuple[str, ...], exit_
         click.echo(verdict_text(verdict))
         _tell_where_to_look(experiment, tracker)
     if exit_code:
-        sys.exit(exit_code_of(verdict, is_approved=experiment.journal.view.approval is not None))
+        sys.exit(exit_code_of(verdict, experiment.journal.view.approval))
 
 
-def exit_code_of(verdict: Verdict, *, is_approved: bool) -> int:
-    """0 promote, 10 hold, 11 reject, 12 promote that awaits its approval."""
+def exit_code_of(verdict: Verdict, approval: Approval | None) -> int:
+    """0 promote, 10 hold, 11 reject (the verdict, or a person's answer to it), 12 promote that awaits its answer."""
     if verdict.kind == "PROMOTE":
-        return 0 if is_approved else 12
+        if approval is None or approval.inputs_digest != verdict.inputs_digest:
+            return 12
+        return 0 if approval.decision == "approved" else 11
     return {"HOLD": 10, "REJECT": 11}[verdict.kind]
 
 

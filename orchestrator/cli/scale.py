@@ -16,7 +16,8 @@ from orchestrator.errors import ConfigError, InfeasibleError, NotApprovedError, 
 if TYPE_CHECKING:
     from orchestrator.cli.compose import LocatedData
     from orchestrator.experiment import Experiment
-    from orchestrator.results import CandidateForecast, Outcome, Verdict
+    from orchestrator.ports import Evidence
+    from orchestrator.results import Approval, CandidateForecast, Outcome, Verdict
     from orchestrator.tracking.mlflow_tracker import MlflowTracker
 
 _by_option = click.option("--by", default=None, help="Who answers; the login name if not given.")
@@ -41,6 +42,7 @@ def _answer(name: str, runs_dir: str, decision: Literal["approved", "rejected"],
     from orchestrator.cli.compose import LocatedData, open_experiment, read_experiment
 
     spec, view = read_experiment(name, runs_dir)
+    _standing_verdict(view, spec.name)
     located = LocatedData(summary=view.data, root=None)
     with open_experiment(spec, located, config=view.config_path or name, narrator=Narrator()) as (experiment, tracker):
         tracker.open(spec, view.data, view.results)
@@ -54,9 +56,7 @@ def _record_answer(
     from orchestrator.experiment import approve as record
     from orchestrator.results import Approval
 
-    verdict = experiment.journal.view.verdict
-    if verdict is None:
-        raise NotApprovedError(f"experiment {experiment.spec.name} has no verdict to answer; run `sweep` first")
+    verdict = _standing_verdict(experiment.journal.view, experiment.spec.name)
     record(
         experiment,
         Approval(
@@ -68,6 +68,12 @@ def _record_answer(
         ),
     )
     return verdict
+
+
+def _standing_verdict(evidence: Evidence, name: str) -> Verdict:
+    if evidence.verdict is None:
+        raise NotApprovedError(f"experiment {name} has no verdict yet; run `sweep` to its end first")
+    return evidence.verdict
 
 
 @click.command()
@@ -83,11 +89,11 @@ def promote(
 
     narrator = Narrator()
     spec, view = read_experiment(experiment, runs_dir)
-    verdict = view.verdict
-    if verdict is None:
-        raise NotApprovedError(f"experiment {spec.name} has no verdict; run `sweep` first")
+    verdict = _standing_verdict(view, spec.name)
     forecast = _chosen(verdict, workers)
-    _require_leave(verdict, override)
+    _require_leave(verdict, view.approval, override)
+    if view.approval is None:
+        _ask(forecast, verdict, yes)
     located = locate_data(spec, narrator.say)
     if located.summary.fingerprint != view.data.fingerprint:
         raise NotApprovedError(
@@ -97,7 +103,6 @@ def promote(
     with open_experiment(spec, located, config=view.config_path or experiment, narrator=narrator) as (opened, tracker):
         tracker.open(spec, located.summary, view.results)
         if view.approval is None:
-            _ask(forecast, verdict, yes)
             _record_answer(opened, "approved", by, override or reason)
         outcome = run_full(opened, located, tracker, forecast)
     click.echo(outcome_text(outcome, verdict.metric))
@@ -115,7 +120,10 @@ def _chosen(verdict: Verdict, workers: int | None) -> CandidateForecast:
     raise InfeasibleError(f"--workers {workers} was not forecast; full_run.workers has {counts}")
 
 
-def _require_leave(verdict: Verdict, override: str | None) -> None:
+def _require_leave(verdict: Verdict, approval: Approval | None, override: str | None) -> None:
+    if approval is not None and approval.decision == "rejected":
+        because = f": {approval.reason}" if approval.reason else ""
+        raise NotApprovedError(f"{approval.by} rejected this verdict{because}; `approve` it first, or sweep again")
     if verdict.kind == "PROMOTE" or override:
         return
     vetoes = "".join(f"\n  veto {veto.name}: {veto.reason}; {veto.way_out}" for veto in verdict.vetoes)
@@ -152,7 +160,13 @@ def promote_when_allowed(
     if verdict.best.candidate in digests:
         experiment.console.say("this candidate was promoted before; its outcome is in `history`")
         return
-    if experiment.journal.view.approval is None:
+    approval = experiment.journal.view.approval
+    if approval is not None and approval.decision == "rejected":
+        experiment.console.say(
+            f"not promoted: {approval.by} rejected this verdict; `approve` and `promote` it to go on"
+        )
+        return
+    if approval is None:
         _record_answer(experiment, "approved", "decision.approval: auto", "as configured")
     outcome = run_full(experiment, located, tracker, verdict.best)
     click.echo(outcome_text(outcome, verdict.metric))
