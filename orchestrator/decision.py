@@ -9,8 +9,8 @@ A full run pays when its gain per dollar reaches ``decision.min_gain_per_dollar`
 
 Which candidate: among those that P already carries and that keep budget and deadline, the one of highest expected net
 value; else, among those still open, the one of highest P. Ties go to the model that is listed first (simplest), then to
-fewer workers, unless more are both faster and cheaper, then to the lower cost: net values tie within the spread between seeds, which no single full run could
-tell apart, and probabilities within twice their simulation error.
+fewer workers, unless more are both faster and cheaper, then to the lower cost: net values tie within the spread between
+seeds, which no single full run could tell apart, and probabilities within twice their simulation error.
 
 Vetoes never promote. Budget and deadline are vetoes when the high end of the 90% interval breaks them, and turn the
 verdict to REJECT when the low end does too: then no measurement can help. All other vetoes hold.
@@ -129,7 +129,7 @@ def judge(
         n_trials=forecasts.n_used,
         n_excluded=forecasts.n_excluded,
         sweep_cost_usd=spent_usd,
-        inputs_digest=inputs,
+        inputs_digest=digest([inputs, kind, asdict(best.candidate)]),
         seed=rng_seed,
     )
 

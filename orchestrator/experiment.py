@@ -169,7 +169,7 @@ def judge(experiment: Experiment) -> Verdict:
     """
     verdict = _decide(experiment)
     standing = experiment.journal.view.verdict
-    if standing is None or standing.inputs_digest != verdict.inputs_digest:
+    if standing != verdict:
         experiment.journal.append("verdict", verdict)
     page = experiment.render(experiment.spec, experiment.data, experiment.journal.view, verdict)
     experiment.tracker.verdict_reached(verdict, page)

@@ -247,7 +247,7 @@ class Verdict:
     """Journal trials left out: failed, or of another data fingerprint or training setting."""
     sweep_cost_usd: float
     inputs_digest: str
-    """Digest of spec, evidence and prices: an approval holds only for this."""
+    """Digest of spec, evidence, prices and of what they led to: an approval holds only for this."""
     seed: int = 0
 
 

@@ -86,9 +86,10 @@ class RayTrainRunner:
         training = ray.get(progress.result.remote())
         if training is None or result.checkpoint is None:
             raise TaskError(f"full run of {candidate} ended without a result; its storage is {self._storage_path}")
+        # What a driver that was killed had trained before is part of the run and of its bill.
         return FullRunResult(
             training=training,
-            wall_time_s=wall_time_s,
+            wall_time_s=wall_time_s + ray.get(progress.trained_earlier_s.remote()),
             checkpoint_path=str(Path(result.checkpoint.path) / _MODEL),
         )
 
@@ -115,7 +116,7 @@ class _Trainer(TorchTrainer):
 def _train_one_rank(config: dict[str, Any]) -> None:
     request: TrainRequest = config["request"]
     torch.set_num_threads(request.spec.resources.cpus_per_worker)
-    store = _RayTrainCheckpoints()
+    store = _RayTrainCheckpoints(config["progress"])
 
     def on_epoch(point: EpochPoint) -> None:
         config["progress"].tell.remote(point)
@@ -135,7 +136,8 @@ def _train_one_rank(config: dict[str, Any]) -> None:
 class _RayTrainCheckpoints:
     """Reports each epoch's state to Ray Train, which stores it and finds it again after a failure."""
 
-    def __init__(self) -> None:
+    def __init__(self, progress: Any) -> None:
+        self._progress = progress
         self._state: dict[str, Any] = {}
 
     def save(self, state: dict[str, Any], point: EpochPoint) -> int:
@@ -157,10 +159,14 @@ class _RayTrainCheckpoints:
 
     def load(self) -> dict[str, Any] | None:
         checkpoint = ray.train.get_checkpoint()
-        if checkpoint is None:
-            return None
-        with checkpoint.as_directory() as folder:
-            return read_checkpoint(Path(folder) / _STATE)
+        if checkpoint is not None:
+            with checkpoint.as_directory() as folder:
+                # Kept for `finish`, which is next when every epoch was trained before.
+                self._state = read_checkpoint(Path(folder) / _STATE)
+        if ray.train.get_context().get_world_rank() == 0:
+            points = self._state.get("points") or [{"wall_time_s": 0.0}]
+            ray.get(self._progress.started.remote(points[-1]["wall_time_s"]))
+        return self._state or None
 
 
 class _Progress:
@@ -169,6 +175,15 @@ class _Progress:
     def __init__(self) -> None:
         self._points: list[EpochPoint] = []
         self._result: TrainingResult | None = None
+        self._trained_earlier_s: float | None = None
+
+    def started(self, trained_s: float) -> None:
+        """A start or restart from a checkpoint; only before the first one did another driver train."""
+        if self._trained_earlier_s is None:
+            self._trained_earlier_s = trained_s
+
+    def trained_earlier_s(self) -> float:
+        return self._trained_earlier_s or 0.0
 
     def finish(self, result: TrainingResult) -> None:
         self._result = result

@@ -110,11 +110,10 @@ class RayTuneRunner:
         """Run the trials, a coordinator each, and hand every result over in this process."""
         if not trials or self._draining():
             return
-        ray.get(self._pool.set_lending.remote(True))
         queue = _PlannedTrials(trials, self._draining)
         hand_over = _HandOver(self._as_result, on_result, queue, self._pool, self._draining)
         n_coordinators = self._slots + _AHEAD
-        ray.get(self._pool.await_borrowers.remote(min(n_coordinators, len(trials))))
+        ray.get(self._pool.start_lending.remote(min(n_coordinators, len(trials))))
         coordinator = tune.with_parameters(_coordinate, pool=self._pool, request=self._request)
         _quiet_tune()
         with TemporaryDirectory(prefix="orchestrator-tune-", ignore_cleanup_errors=True) as folder:
@@ -321,7 +320,7 @@ class _HandOver(_StaysHere, tune.Callback):
         """Launch nothing more: neither what is planned, nor the coordinators that wait for workers."""
         if not self._queue.is_stopped:
             self._queue.is_stopped = True
-            ray.get(self._pool.set_lending.remote(False))
+            ray.get(self._pool.stop_lending.remote())
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any

@@ -118,21 +118,35 @@ class WorkerPool:
         self._size = size
         self._idle: list[Any] = [self._start() for _ in range(size.workers)]
         self._lent: dict[str, list[Any]] = {}
-        self._queue: deque[tuple[str, int, asyncio.Future[list[Any]]]] = deque()
+        self._queue: deque[_Asked] = deque()
+        self._is_lending = True
         self._awaited = 0
+        self._patience: asyncio.TimerHandle | None = None
 
-    async def await_borrowers(self, count: int) -> None:
-        """Lend nothing until so many have asked, or the wait is over.
+    async def start_lending(self, awaited: int) -> None:
+        """Lend, but nothing until so many have asked, or the wait is over.
 
         Borrowers start together, each importing Ray Tune for seconds; a trial that trained beside them was measured 4
         to 6 times slower than it is.
         """
-        self._awaited = count
-        asyncio.get_running_loop().call_later(_BORROWERS_WAIT_S, self._stop_waiting)
+        self._is_lending, self._awaited = True, awaited
+        if self._patience is not None:
+            self._patience.cancel()
+        self._patience = asyncio.get_running_loop().call_later(_BORROWERS_WAIT_S, self._stop_waiting)
 
     def _stop_waiting(self) -> None:
         self._awaited = 0
         self._serve()
+
+    async def stop_lending(self) -> None:
+        """Send all who wait away with an empty group, and whoever asks from now on; lent groups stay out."""
+        self._is_lending = False
+        self._turn_away(list(self._queue))
+
+    def _turn_away(self, gone: list[_Asked]) -> None:
+        for asked in gone:
+            self._queue.remove(asked)
+            asked.turn.set_result([])
 
     def _start(self) -> Any:
         size = self._size
@@ -163,6 +177,9 @@ class WorkerPool:
         The group is taken out here and not by the coroutine that waits for it: that one runs later, and in between the
         same workers could be promised to another.
         """
+        if len(self._queue) < self._awaited:
+            return
+        self._awaited = 0
         while self._queue and self._queue[0].count <= len(self._idle) and len(self._lent) < self._size.max_groups:
             asked = self._queue.popleft()
             self._lent[asked.lease], self._idle = self._idle[: asked.count], self._idle[asked.count :]
@@ -181,14 +198,3 @@ class WorkerPool:
             group = [self._start() for _ in group]
         self._idle.extend(group)
         self._serve()
-
-    async def set_lending(self, is_lending: bool) -> None:
-        """Stop lending, which sends all who wait away with an empty group, or begin again; lent groups stay out."""
-        self._is_lending = is_lending
-        if not is_lending:
-            self._turn_away(list(self._queue))
-
-    def _turn_away(self, gone: list[_Asked]) -> None:
-        for asked in gone:
-            self._queue.remove(asked)
-            asked.turn.set_result([])

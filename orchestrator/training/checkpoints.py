@@ -23,13 +23,18 @@ class MemoryCheckpoints:
         self.bytes_written = 0
 
     def save(self, state: dict[str, Any], point: EpochPoint) -> int:
-        buffer = io.BytesIO()
-        torch.save(state, buffer)
-        self.bytes_written = buffer.tell() if state else 0
+        self.bytes_written = serialised_bytes(state) if state else 0
         return self.bytes_written
 
     def load(self) -> dict[str, Any] | None:
         return None
+
+
+def serialised_bytes(state: dict[str, Any]) -> int:
+    """Size of the state as a checkpoint."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    return buffer.tell()
 
 
 def write_checkpoint(state: dict[str, Any], path: Path) -> int:

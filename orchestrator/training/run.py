@@ -31,6 +31,7 @@ from orchestrator.errors import TaskError
 from orchestrator.results import EpochPoint, TimeSplit, TrainingResult
 from orchestrator.spec import ModelSpec, Scalar, TrainingSpec
 from orchestrator.subsets import nested_order, subset_size, uniform_order
+from orchestrator.training.checkpoints import serialised_bytes
 from orchestrator.training.task import Datasets
 
 
@@ -192,6 +193,11 @@ class _Clock:
     def checkpointed(self) -> None:
         self._parts["checkpoint_s"] += self._lap()
 
+    def go_on_from(self, earlier: dict[str, float]) -> None:
+        """Add the split of the training that a checkpoint resumes."""
+        for part, seconds in earlier.items():
+            self._parts[part] += seconds
+
     @property
     def elapsed_s(self) -> float:
         return time.perf_counter() - self.started_at
@@ -308,6 +314,8 @@ class TrainingRun:
         self.epoch = len(self._points)
         self._samples_seen = state["samples_seen"]
         self._resumed_wall_time_s = self._points[-1].wall_time_s if self._points else 0.0
+        self._checkpoint_bytes = serialised_bytes(state)
+        self._clock.go_on_from(state["time"])
         if state["best_point"] is not None:
             self._best = _Best(EpochPoint(**state["best_point"]), state["best_state"])
 
@@ -375,6 +383,7 @@ class TrainingRun:
             "stateful": [item.state_dict() for item in self._stateful],
             "points": [asdict(point) for point in self._points],
             "samples_seen": self._samples_seen,
+            "time": asdict(self._clock.split()),
             "best_point": asdict(self._best.point) if self._best.point else None,
             "best_state": self._best.state,
         }
