@@ -315,6 +315,7 @@ def curve_band(
     grid = np.geomspace(points[0][0], max(target_n, points[-1][0]), _GRID_POINTS)
     confidence = [_oriented(fit.interval(float(n), LEVEL, "confidence"), metric) for n in grid]
     prediction = [_oriented(fit.interval(float(n), LEVEL, "prediction"), metric) for n in grid]
+    bands = list(zip(confidence, prediction, strict=True))
     backtest = fit.backtest()
     return CurveBand(
         model=name,
@@ -322,8 +323,9 @@ def curve_band(
         median=tuple(interval.median for interval in confidence),
         confidence_low=tuple(interval.low for interval in confidence),
         confidence_high=tuple(interval.high for interval in confidence),
-        prediction_low=tuple(interval.low for interval in prediction),
-        prediction_high=tuple(interval.high for interval in prediction),
+        # Under a skewed curve, noise can pull a quantile inwards; a new run is never drawn as surer than its curve.
+        prediction_low=tuple(min(curve.low, run.low) for curve, run in bands),
+        prediction_high=tuple(max(curve.high, run.high) for curve, run in bands),
         points=tuple(
             CurvePoint(n_samples=n, value=value, seed=result.trial.seed, workers=result.trial.workers)
             for n, value, result in points

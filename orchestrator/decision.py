@@ -314,6 +314,7 @@ def inputs_digest(
     for key in ("name", "tracking", "runs_dir", "resources"):
         del asked[key]
     del asked["decision"]["approval"]
+    del asked["data"]["source"]  # the fingerprint says what was read, wherever it lay
     # repr keeps every bit of a float, and a diverged loss (NaN) has no JSON.
     evidence = sorted([r.key, r.status, repr(r.training), repr(r.cost_usd)] for r in results)
     prices = {

@@ -109,7 +109,7 @@ def test_a_saturated_curve_is_not_promoted_against_its_own_best_trial(synthetic:
 def test_the_reason_is_one_sentence_with_gain_cost_and_probability(synthetic: Any) -> None:
     reason = verdict(synthetic, synthetic.spec(decision={"baseline": 0.85, "min_gain_per_dollar": 0.5})).reason
 
-    assert reason.startswith("cnn on 1 of the data, 1 worker, on_demand: +")
+    assert reason.startswith("cnn on all of the data, 1 worker, on-demand: +")
     assert "points expected (90%: +" in reason
     assert " for $0.0" in reason
     assert "P(gain per dollar >= 0.5) = " in reason

@@ -6,10 +6,10 @@ name and options) is the smoke test's.
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import os
 import pkgutil
-import re
 import symtable
 import tempfile
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
@@ -21,9 +21,6 @@ from orchestrator.errors import ConfigError, Fault, PriceError, did_you_mean
 if TYPE_CHECKING:
     from orchestrator.results import DataSummary
     from orchestrator.spec import ExperimentSpec
-
-# Names that a module makes while it runs cannot be read off its text.
-_MAKES_NAMES = re.compile(r"import\s*\(?\*|\b__getattr__\b|\bglobals?\b")
 
 
 def preflight(spec: ExperimentSpec, source: str) -> None:
@@ -122,14 +119,25 @@ def _missing_function(module: ModuleSpec, function: str) -> str:
         return ""
     try:
         text = module.loader.get_source(module.name) or ""
+        tree = ast.parse(text, str(module.origin))
         symbols = symtable.symtable(text, str(module.origin), "exec").get_symbols()
     except SyntaxError as error:
         return f"{module.origin}, line {error.lineno}: {error.msg}; mend it"
     except (ImportError, ValueError) as error:
         return f"{module.origin} cannot be read as Python: {error}"
     bound = {symbol.get_name() for symbol in symbols if symbol.is_assigned() or symbol.is_imported()}
-    if function in bound or _MAKES_NAMES.search(text):
+    if function in bound or any(map(_makes_names, ast.walk(tree))):
         return ""
     made_here = sorted(s.get_name() for s in symbols if s.is_namespace() and not s.get_name().startswith("_"))
     near = did_you_mean(function, made_here) or f"; it has: {', '.join(made_here) or 'none'}"
     return f"{module.origin} has no function {function!r}{near}"
+
+
+def _makes_names(node: ast.AST) -> bool:
+    """Whether the module gets names by this that its text does not show."""
+    match node:
+        case ast.ImportFrom(names=[ast.alias(name="*")]):
+            return True
+        case ast.FunctionDef(name="__getattr__") | ast.Global() | ast.Name(id="globals"):
+            return True
+    return False

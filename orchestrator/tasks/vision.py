@@ -82,9 +82,11 @@ class ImageClassification(SupervisedTask):
         ``depth`` is the number of blocks; by default as many, up to 3, as leave a feature map of at least 2 x 2.
         """
         channels, height, side = self._data.inputs.shape[1:]
-        blocks = depth or max(1, min(3, int(np.log2(min(height, side))) - 1))
-        if not (isinstance(width, int) and width >= 4 and width % 4 == 0):
+        blocks = max(1, min(3, int(np.log2(min(height, side))) - 1)) if depth is None else depth
+        if not (_is_whole(width) and width >= 4 and width % 4 == 0):
             raise TaskError(f"models: cnn width must be a multiple of 4, got {width!r}")
+        if not (_is_whole(blocks) and blocks >= 1):
+            raise TaskError(f"models: cnn depth must be a whole number of at least 1, got {blocks!r}")
         if min(height, side) >> blocks < 1:
             raise TaskError(f"models: cnn depth {blocks} halves {height} x {side} images to nothing; lower depth")
         layers: list[nn.Module] = []
@@ -100,6 +102,11 @@ class ImageClassification(SupervisedTask):
     @property
     def _n_classes(self) -> int:
         return len(self._data.class_names)
+
+
+def _is_whole(value: object) -> bool:
+    """Options come from YAML with whatever type they have there; True is an int in Python only."""
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def image_classification(context: TaskContext) -> ImageClassification:

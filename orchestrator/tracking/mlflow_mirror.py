@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -341,6 +342,8 @@ class MlflowMirror:
         import mlflow.pytorch
         from mlflow.models import Model
 
+        # The batch dimension of the one-row example is fixed on export; said at every registration, it helps nobody.
+        logging.getLogger("torch._export").setLevel(logging.ERROR)
         identity = Model(
             artifact_path=logged.artifact_location, model_uuid=logged.model_id, run_id=run_id, model_id=logged.model_id
         )

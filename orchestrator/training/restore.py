@@ -17,7 +17,7 @@ from orchestrator.training.task import SupervisedTask, cached_task
 def restored_model(
     spec: ExperimentSpec, data_root: Path | None, model: str, checkpoint: Path
 ) -> tuple[nn.Module, object]:
-    """The network with its trained weights in evaluation mode, and one validation row as an input example.
+    """The network with its trained weights in evaluation mode, and validation rows as an input example.
 
     Raises: TaskError: the task is a training function, which does not say how its model is built.
     """
@@ -30,5 +30,7 @@ def restored_model(
     network = task.build_model(spec.model(model))
     network.load_state_dict(read_checkpoint(checkpoint))
     network.eval()
-    inputs, _ = next(iter(DataLoader(Subset(datasets.validation, [0]), batch_size=1, collate_fn=datasets.collate)))
+    # Two rows: a graph that is exported with a batch of one takes batches of one for ever.
+    rows = Subset(datasets.validation, range(min(2, len(datasets.validation))))  # type: ignore[arg-type]  # map-style
+    inputs, _ = next(iter(DataLoader(rows, batch_size=2, collate_fn=datasets.collate)))
     return network, inputs.numpy() if isinstance(inputs, torch.Tensor) else inputs

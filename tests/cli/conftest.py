@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import click.testing
 import numpy as np
@@ -28,7 +28,7 @@ from orchestrator.ports import ReviewPage
 from orchestrator.results import Approval, Verdict
 from orchestrator.spec import ExperimentSpec
 from orchestrator.tracking.in_memory import InMemoryTracker
-from orchestrator.tracking.journal import Journal, run_folder
+from orchestrator.tracking.journal import LOCK_NAME, OWNER_NAME, Journal, run_folder
 
 # One model and one worker; against a model of accuracy 0.5 in production the full run pays beyond doubt.
 CONFIG: dict[str, Any] = {
@@ -42,7 +42,6 @@ CONFIG: dict[str, Any] = {
     "full_run": {"workers": [1]},
     "decision": {"min_gain_per_dollar": 0.0, "baseline": 0.5},
 }
-N_TRIALS = 15
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +56,9 @@ class Answer:
 @dataclass(frozen=True, kw_only=True)
 class Workplace:
     """A folder with a config whose run folder and tracking store lie in it too."""
+
+    N_TRIALS: ClassVar[int] = 15
+    """Of the config's sweep."""
 
     root: Path
 
@@ -137,8 +139,9 @@ class Workplace:
         return path
 
     def _files(self) -> dict[str, bytes]:
-        """Every file but prepared data, which is a cache and no evidence."""
-        files = (path for path in self.root.rglob("*") if path.is_file() and ".data" not in path.parts)
+        """Every file but the lock's and prepared data, which is a cache and no evidence."""
+        none = {".data", LOCK_NAME, OWNER_NAME}
+        files = (path for path in self.root.rglob("*") if path.is_file() and none.isdisjoint(path.parts))
         return {str(path.relative_to(self.root)): path.read_bytes() for path in files}
 
 

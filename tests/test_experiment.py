@@ -1,0 +1,460 @@
+"""The whole story on real training, in process: what is measured, kept, decided, approved and scaled, and in what order.
+
+Nothing is faked: the journal is on disk, trials really train (a linear model on the digits, a fraction of a second
+each), and the tracker is the one that ships for use without MLflow.
+"""
+
+from __future__ import annotations
+
+import datetime
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from orchestrator.backends.local import LocalFullRunner, LocalRunner
+from orchestrator.cost.prices import quotes
+from orchestrator.data.prepared import PreparedData, prepare
+from orchestrator.errors import BudgetError, EvidenceError, NotApprovedError
+from orchestrator.experiment import (
+    REFERENCE_LAUNCHES_S,
+    Experiment,
+    approve,
+    judge,
+    launch_interval,
+    promote,
+    sweep,
+)
+from orchestrator.planner import plan_grid
+from orchestrator.ports import ReviewPage, TrialRunner
+from orchestrator.results import Approval, Outcome, TrialResult, Verdict
+from orchestrator.spec import (
+    BudgetSpec,
+    DataSpec,
+    DecisionSpec,
+    ExperimentSpec,
+    FullRunSpec,
+    ModelSpec,
+    PricingSpec,
+    SweepSpec,
+    TrainingSpec,
+    TrialSpec,
+)
+from orchestrator.tracking.in_memory import InMemoryTracker
+from orchestrator.tracking.journal import Journal, run_folder
+
+NOW = datetime.datetime(2026, 2, 1, tzinfo=datetime.UTC)
+SPEC = ExperimentSpec(
+    name="digits",
+    task="orchestrator.tasks.vision:image_classification",
+    data=DataSpec(source="sklearn:digits"),
+    models=(ModelSpec(name="linear"),),
+    training=TrainingSpec(epochs=2, global_batch_size=32),
+    sweep=SweepSpec(fractions=(0.05, 0.1, 0.2, 0.4), workers=(1,), seeds=2),
+    pricing=PricingSpec(usd_per_worker_hour=3600.0),  # a dollar a second, so that caps are easy to reach
+    full_run=FullRunSpec(workers=(1,)),
+    decision=DecisionSpec(min_gain_per_dollar=0.0),
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> PreparedData:
+    return prepare(SPEC.data, tmp_path_factory.mktemp("prepared"), lambda message: None)
+
+
+class Said(list[str]):
+    """`ports.Console` that remembers."""
+
+    def say(self, message: str) -> None:
+        self.append(message)
+
+
+@dataclass
+class Lab:
+    """A run folder, and everything an experiment needs to act in it."""
+
+    runs_dir: Path
+    digits: PreparedData
+    said: Said = field(default_factory=Said)
+    ran: list[TrialSpec] = field(default_factory=list)
+    """Trials that were really trained, over all commands."""
+    tracker: InMemoryTracker = field(default_factory=InMemoryTracker)
+
+    @contextmanager
+    def open(self, spec: ExperimentSpec, draining: Callable[[], bool] = lambda: False) -> Iterator[Experiment]:
+        """As a command opens it; the lock is let go with the block."""
+        with Journal.open(run_folder(self.runs_dir, spec.name), now=lambda: NOW) as journal:
+            yield Experiment(
+                spec=spec, data=self.digits.summary, quotes=quotes(spec.pricing, None, NOW.date()), journal=journal,
+                tracker=self.tracker, console=self.said, render=plain_page, now=NOW.isoformat, draining=draining,
+            )  # fmt: skip
+
+    def sweep(self, spec: ExperimentSpec = SPEC, draining: Callable[[], bool] = lambda: False) -> Verdict | None:
+        with self.open(spec, draining) as experiment:
+            return sweep(experiment, self.runner(spec, draining))
+
+    def runner(
+        self, spec: ExperimentSpec, draining: Callable[[], bool]
+    ) -> Callable[[], AbstractContextManager[TrialRunner]]:
+        @contextmanager
+        def start() -> Iterator[TrialRunner]:
+            root = None if spec.data.source == "task" else self.digits.root
+            fingerprint = self.digits.summary.fingerprint
+            yield Counting(LocalRunner(spec, fingerprint=fingerprint, data_root=root, draining=draining), self.ran)
+
+        return start
+
+    def full_runner(self, spec: ExperimentSpec) -> LocalFullRunner:
+        return LocalFullRunner(
+            spec, fingerprint=self.digits.summary.fingerprint, data_root=self.digits.root,
+            storage_path=self.runs_dir / "full_run",
+        )  # fmt: skip
+
+    def promote(self, spec: ExperimentSpec = SPEC) -> Outcome:
+        with self.open(spec) as experiment:
+            verdict = experiment.journal.view.verdict
+            assert verdict is not None
+            return promote(experiment, self.full_runner(spec), verdict.best)
+
+    def answer(self, decision: Any, spec: ExperimentSpec = SPEC) -> None:
+        with self.open(spec) as experiment:
+            verdict = experiment.journal.view.verdict
+            assert verdict is not None
+            approve(
+                experiment,
+                Approval(
+                    decision=decision, by="Ada", reason="because", inputs_digest=verdict.inputs_digest,
+                    at=NOW.isoformat(),
+                ),
+            )  # fmt: skip
+
+    @property
+    def kinds(self) -> list[str]:
+        """Kinds of the journal's records, in order."""
+        return [entry.kind for entry in self.view.entries]
+
+    @property
+    def view(self) -> Any:
+        return Journal.read(run_folder(self.runs_dir, SPEC.name))
+
+
+@dataclass
+class Counting:
+    """A runner that notes which trials it was given and ended."""
+
+    runner: LocalRunner
+    ran: list[TrialSpec]
+
+    def smoke(self) -> Sequence[Any]:
+        return self.runner.smoke()
+
+    def run(self, trials: Sequence[TrialSpec], on_result: Callable[[TrialResult], bool]) -> None:
+        def note(result: TrialResult) -> bool:
+            self.ran.append(result.trial)
+            return on_result(result)
+
+        self.runner.run(trials, note)
+
+    def close(self) -> None:
+        self.runner.close()
+
+
+def plain_page(spec: ExperimentSpec, data: Any, evidence: Any, verdict: Verdict) -> ReviewPage:
+    return ReviewPage(description=verdict.reason, figures={}, html="")
+
+
+@pytest.fixture(scope="module")
+def swept(digits: PreparedData, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Run folder of a finished sweep of `SPEC`; tests work on copies."""
+    lab = Lab(tmp_path_factory.mktemp("swept"), digits)
+    lab.sweep()
+    return lab.runs_dir
+
+
+@pytest.fixture
+def lab(digits: PreparedData, tmp_path: Path) -> Lab:
+    """With an empty run folder."""
+    return Lab(tmp_path / "empty", digits)
+
+
+@pytest.fixture
+def done(digits: PreparedData, swept: Path, tmp_path: Path) -> Lab:
+    """With the sweep of `SPEC` already in the journal."""
+    return Lab(Path(shutil.copytree(swept, tmp_path / "runs")), digits)
+
+
+def with_sweep(**changes: Any) -> ExperimentSpec:
+    return replace(SPEC, sweep=replace(SPEC.sweep, **changes))
+
+
+def test_a_sweep_measures_the_plan_writes_it_down_and_ends_in_a_verdict(lab: Lab) -> None:
+    plan = plan_grid(SPEC, lab.digits.summary)
+
+    verdict = lab.sweep()
+
+    assert verdict is not None
+    assert lab.ran == list(plan)
+    assert lab.kinds == ["smoke"] + ["trial"] * len(plan) + ["verdict"]
+    assert lab.view.verdict == verdict
+    assert set(lab.tracker.results) == {result.key for result in lab.view.results}
+    assert lab.tracker.verdicts == [verdict]
+    assert (verdict.n_trials, verdict.n_excluded) == (len(plan), 0)
+    # A dollar a second for one worker.
+    assert verdict.sweep_cost_usd == pytest.approx(sum(result.wall_time_s for result in lab.view.results))
+    assert any(line.startswith("so far, up to 0.2 of the data: ") for line in lab.said)
+
+
+def test_running_again_runs_nothing_and_gives_the_same_verdict_once(done: Lab) -> None:
+    before = done.kinds
+
+    verdict = done.sweep()
+
+    assert done.ran == []
+    assert verdict == done.view.verdict
+    assert done.kinds == before
+    assert "8 trials planned, 8 already in the journal, 0 to run" in done.said
+
+
+@pytest.mark.parametrize(
+    ("spec", "missing"),
+    [
+        (with_sweep(fractions=(0.05, 0.1, 0.2, 0.4, 0.8)), [(0.8, 0), (0.8, 1)]),
+        (with_sweep(seeds=3), [(0.05, 2), (0.1, 2), (0.2, 2), (0.4, 2)]),
+        (with_sweep(fractions=(0.1, 0.2, 0.4)), []),
+    ],
+    ids=["a fraction more", "a seed more", "a fraction less"],
+)
+def test_a_changed_plan_runs_only_what_is_missing(
+    done: Lab, spec: ExperimentSpec, missing: list[tuple[float, int]]
+) -> None:
+    done.sweep(spec)
+
+    assert [(trial.fraction, trial.seed) for trial in done.ran] == missing
+
+
+def test_another_training_setting_is_another_question_and_is_measured_anew(done: Lab) -> None:
+    spec = replace(SPEC, training=replace(SPEC.training, epochs=1))
+
+    verdict = done.sweep(spec)
+
+    assert verdict is not None
+    assert len(done.ran) == 8
+    assert (verdict.n_trials, verdict.n_excluded) == (8, 8)
+
+
+def test_draining_keeps_what_was_measured_and_the_next_sweep_does_the_rest(lab: Lab) -> None:
+    stopped = lab.sweep(draining=lambda: len(lab.ran) >= 3)
+
+    assert stopped is None
+    assert lab.kinds == ["smoke"] + ["trial"] * 3
+    assert lab.said[-1] == "stopped: 3 of 8 trials are in the journal; the same command goes on from there"
+
+    verdict = lab.sweep()
+
+    assert verdict is not None
+    assert lab.ran == list(plan_grid(SPEC, lab.digits.summary))
+
+
+def test_the_sweeps_cap_stops_launching_and_judges_what_there_is(done: Lab) -> None:
+    spent = sum(result.cost_usd for result in done.view.results)
+    longer = with_sweep(fractions=(0.05, 0.1, 0.2, 0.4, 0.6, 0.8), max_cost_usd=spent + 1e-6)
+
+    verdict = done.sweep(longer)
+
+    assert verdict is not None
+    assert [trial.fraction for trial in done.ran] == [0.6]  # the first one goes over the cap; three more were planned
+    assert any("sweep.max_cost_usd of" in line and "no further trial starts" in line for line in done.said)
+
+    done.ran.clear()
+    assert done.sweep(longer) is not None
+    assert done.ran == []
+
+
+def test_the_budget_over_everything_stops_the_sweep_too(done: Lab) -> None:
+    spent = sum(result.cost_usd for result in done.view.results)
+    longer = replace(with_sweep(seeds=3), budget=BudgetSpec(max_cost_usd=spent / 2))
+
+    verdict = done.sweep(longer)
+
+    assert done.ran == []
+    assert verdict is not None
+    assert verdict.kind == "REJECT"  # nothing is left for a full run
+
+
+def test_too_few_sizes_are_no_verdict_but_stay_in_the_journal(lab: Lab) -> None:
+    with pytest.raises(EvidenceError, match="2 of at least 3 distinct sizes"):
+        lab.sweep(with_sweep(fractions=(0.1, 0.2)))
+
+    assert lab.kinds == ["smoke"] + ["trial"] * 4
+
+
+def test_a_failed_trial_is_recorded_and_run_again_next_time(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [str(Path(__file__).parent / "backends"), *sys.path])
+    lab.runs_dir.mkdir()
+    options = {"folder": str(lab.runs_dir), "fault": "raise", "seed": 1}
+    broken = replace(
+        SPEC, task="faulty_task:make_task", data=DataSpec(source="task"), models=(ModelSpec(name="bad", options=options),)
+    )  # fmt: skip
+
+    first = lab.sweep(broken)
+
+    assert first is not None
+    assert [result.status for result in lab.view.results].count("failed") == 4
+    assert first.n_trials == 4
+    lab.ran.clear()
+
+    again = lab.sweep(broken)
+
+    assert again is not None
+    assert [trial.seed for trial in lab.ran] == [1, 1, 1, 1]
+    assert len(lab.view.results) == 8
+
+
+def test_no_full_run_starts_before_somebody_approved_it(done: Lab) -> None:
+    with pytest.raises(NotApprovedError, match="experiment digits awaits approval; approve it first"):
+        done.promote()
+
+    assert "full_run_started" not in done.kinds
+
+
+def test_no_full_run_starts_without_a_verdict(lab: Lab, done: Lab) -> None:
+    verdict = done.view.verdict
+
+    with lab.open(SPEC) as experiment, pytest.raises(NotApprovedError, match="has no verdict"):
+        promote(experiment, lab.full_runner(SPEC), verdict.best)
+
+
+def test_no_full_run_starts_after_a_rejection_even_if_it_was_approved_before(done: Lab) -> None:
+    done.answer("approved")
+    done.answer("rejected")
+
+    with pytest.raises(NotApprovedError, match="is rejected"):
+        done.promote()
+
+    assert "full_run_started" not in done.kinds
+
+
+def test_an_approval_does_not_outlive_the_evidence_it_was_given_on(done: Lab) -> None:
+    done.answer("approved")
+    more = with_sweep(seeds=3)
+    done.sweep(more)
+
+    with pytest.raises(NotApprovedError, match="awaits approval"):
+        done.promote(more)
+
+    assert "full_run_started" not in done.kinds
+
+
+def test_an_approval_survives_what_the_verdict_does_not_rest_on(done: Lab) -> None:
+    done.answer("approved")
+    automatic = replace(SPEC, decision=replace(SPEC.decision, approval="auto"))
+    done.sweep(automatic)
+
+    done.promote(automatic)
+
+    assert done.kinds[-1] == "outcome"
+
+
+def test_a_full_run_that_does_not_fit_the_budget_is_refused_before_it_starts(done: Lab) -> None:
+    best = done.view.verdict.best
+    spent = sum(result.cost_usd for result in done.view.results)
+    tight = replace(SPEC, budget=BudgetSpec(max_cost_usd=spent + best.cost_usd.high / 2))
+    done.sweep(tight)
+    done.answer("approved", tight)
+
+    with pytest.raises(BudgetError, match=r"budget.max_cost_usd is .* raise the cap, or choose a cheaper candidate"):
+        done.promote(tight)
+
+    assert "full_run_started" not in done.kinds
+
+
+def test_an_approved_full_run_is_put_beside_its_forecast(done: Lab) -> None:
+    done.answer("approved")
+
+    outcome = done.promote()
+
+    assert done.kinds[-3:] == ["approval", "full_run_started", "outcome"]
+    assert done.view.outcomes == (outcome,)
+    assert done.tracker.outcomes == [outcome]
+    assert outcome.candidate.n_samples == outcome.training.n_train == done.digits.summary.n_train
+    forecast = outcome.forecast
+    assert outcome.metric_hit == (forecast.metric.low <= outcome.training.accuracy <= forecast.metric.high)
+    assert outcome.wall_time_hit == (forecast.wall_time_s.low <= outcome.wall_time_s <= forecast.wall_time_s.high)
+    assert outcome.cost_hit == (forecast.cost_usd.low <= outcome.cost_usd <= forecast.cost_usd.high)
+    # A dollar a second and a checkpoint of some kilobytes.
+    assert outcome.cost_usd == pytest.approx(outcome.wall_time_s, rel=0.01)
+    assert Path(outcome.checkpoint_path).exists()
+    assert any(line.startswith("full run: epoch 2") for line in done.said)
+
+
+def test_after_a_full_run_the_forecast_learns_how_long_launching_took(done: Lab) -> None:
+    before = done.view.verdict
+    done.answer("approved")
+    done.promote()
+
+    with done.open(SPEC) as experiment:
+        after = judge(experiment)
+
+    assert after.inputs_digest != before.inputs_digest
+    # In process nothing is launched; the reference is of Ray Train, which takes ten seconds.
+    assert after.best.wall_time_s.median < before.best.wall_time_s.median - 5
+
+
+@dataclass
+class Launches:
+    """`ports.Evidence` as far as launching is concerned."""
+
+    outcomes: tuple[Outcome, ...] = ()
+
+
+@pytest.fixture(scope="module")
+def launched(digits: PreparedData, swept: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
+    """``launched([10.1, 9.8])``: evidence of full runs whose launching took so many seconds."""
+    lab = Lab(Path(shutil.copytree(swept, tmp_path_factory.mktemp("launched") / "runs")), digits)
+    lab.answer("approved")
+    outcome = lab.promote()
+    trained_s = outcome.training.time.total_s
+    return lambda seconds: Launches(tuple(replace(outcome, wall_time_s=trained_s + s) for s in seconds))
+
+
+def test_before_any_full_run_launching_is_forecast_from_the_reference() -> None:
+    logs = np.log(REFERENCE_LAUNCHES_S)
+    spread = logs.std(ddof=1) * np.sqrt(1 + 1 / len(logs))
+
+    interval = launch_interval(Launches())
+
+    low, high = np.exp(stats.t.interval(0.9, len(logs) - 1, loc=logs.mean(), scale=spread))
+    assert (interval.low, interval.high) == (pytest.approx(low), pytest.approx(high))
+    assert interval.level == 0.9
+
+
+def test_one_launch_of_ones_own_sets_the_middle_and_the_reference_the_spread(launched: Any) -> None:
+    reference = launch_interval(Launches())
+
+    interval = launch_interval(launched([60.0]))
+
+    assert interval.median == pytest.approx(60.0)
+    assert interval.high / interval.low > reference.high / reference.low  # one value says less about the middle
+
+
+def test_the_launch_interval_holds_nine_in_ten_of_further_launches(launched: Any) -> None:
+    rng, n_hits, n = np.random.default_rng(0), 0, 600
+    for _ in range(n):
+        *past, coming = np.exp(rng.normal(np.log(20.0), 0.2, size=6))
+        interval = launch_interval(launched(past))
+        n_hits += interval.low <= coming <= interval.high
+
+    assert n_hits / n == pytest.approx(0.9, abs=0.037)  # three standard errors of 600 draws
