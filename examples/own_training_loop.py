@@ -42,6 +42,5 @@ def train(run):
 
 
 def make_task(context):
-    train_set, validation_set = load_data()
-    datasets = Datasets(train=train_set, validation=validation_set, train_labels=train_set.tensors[1])
-    return TrainingFunction(train=train, datasets=datasets)
+    data, held_out = load_data()
+    return TrainingFunction(train=train, datasets=Datasets(train=data, validation=held_out, train_labels=data[:][1]))

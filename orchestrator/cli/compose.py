@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
@@ -180,11 +181,13 @@ def read_experiment(
     if path.suffix in {".yaml", ".yml"}:
         spec = load_config(path, overrides)
         return spec, Journal.read(run_folder(spec.runs_dir, spec.name))
-    is_folder = (path / "journal.jsonl").exists()
+    # os.path, because Path.exists raises where a folder may not be entered.
+    is_folder = len(path.parts) > 1 or os.path.exists(path / "journal.jsonl")
+    folder = path if is_folder else run_folder(runs_dir, experiment)
     try:
-        view = Journal.read(path if is_folder else run_folder(runs_dir, experiment))
+        view = Journal.read(folder)
     except UnknownExperimentError as error:
-        raise UnknownExperimentError(f"{error} (runs folder: {Path(runs_dir).absolute()})") from error
+        raise UnknownExperimentError(f"{error} (runs folder: {folder.parent.absolute()})") from error
     spec = override_spec(view.spec, overrides, source=experiment)
     return replace(spec, runs_dir=str(view.path.parent.parent)), view
 

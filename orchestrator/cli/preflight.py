@@ -12,6 +12,7 @@ import os
 import pkgutil
 import symtable
 import tempfile
+from collections.abc import Callable
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,10 +42,10 @@ def preflight(spec: ExperimentSpec, source: str) -> None:
 
     found = [
         None if is_remote() else check_task(spec.task),
-        None if spec.data.source == "task" else check_source(spec.data),
+        None if spec.data.source == "task" else _told("data.source", lambda: check_source(spec.data)),
         _check_prices(spec),
         _check_folder(run_folder(spec.runs_dir, spec.name)),
-        check_store(spec.tracking.uri),
+        _told("tracking.uri", lambda: check_store(spec.tracking.uri)),
     ]
     faults = [fault for fault in found if fault is not None]
     if not is_remote():
@@ -60,6 +61,14 @@ def require_rows(spec: ExperimentSpec, source: str, data: DataSummary) -> None:
     faults = subset_faults(spec, data)
     if faults:
         raise ConfigError(source, faults)
+
+
+def _told(key: str, check: Callable[[], Fault | None]) -> Fault | None:
+    """The check's own fault, or what the system has against looking at the path at all."""
+    try:
+        return check()
+    except OSError as error:
+        return Fault(key, f"{error.filename} cannot be looked at: {error.strerror}; allow it, or name another place")
 
 
 def _check_prices(spec: ExperimentSpec) -> Fault | None:

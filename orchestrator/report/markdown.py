@@ -100,8 +100,8 @@ def _evidence(verdict: Verdict) -> str:
     return (
         f"From {verdict.n_trials} trials ({verdict.n_excluded} left out), "
         f"{format_usd(verdict.sweep_cost_usd)} spent on the sweep. Inputs `{verdict.inputs_digest}`. "
-        "An approval holds for exactly these inputs: set the tag `approval` to `approved` or `rejected`, "
-        "or use the commands `approve` and `reject`."
+        "An answer holds for exactly these inputs and is given by the commands `approve` and `reject`; "
+        "the tag `approval` shows it."
     )
 
 

@@ -116,6 +116,8 @@ class MlflowMirror:
         tags = layout.verdict_tags(verdict) | {layout.DESCRIPTION: _cut(page.description)}
         is_answered = standing.get(layout.INPUTS) == verdict.inputs_digest and "approval" in standing
         if not is_answered:
+            for stale in (tag for tag in standing if tag.startswith("approval.")):
+                self._client.delete_tag(self.parent_id, stale)
             tags["approval"] = "pending" if verdict.kind == "PROMOTE" else "not needed"
         self._log_files(self.parent_id, {f"figures/{name}.png": image for name, image in page.figures.items()})
         self._log_text({"report.html": page.html, "verdict.md": page.description})

@@ -204,6 +204,18 @@ def test_a_missing_data_folder_and_an_empty_one_are_told_apart(work: Any) -> Non
     assert work.config_fault(f"data.source={work.root}/empty").startswith("data.files: '*.parquet' matches no file in ")
 
 
+@pytest.mark.parametrize(("key", "prefix"), [("data.source", ""), ("tracking.uri", "sqlite:///")])
+def test_a_path_that_the_system_will_not_look_at_is_refused(work: Any, key: str, prefix: str) -> None:
+    """A name that is too long stands for a folder that may not be entered, because root may enter every folder."""
+    path = work.root / ("x" * 300)
+
+    work.write({key: f"{prefix}{path}"})
+
+    assert (
+        work.config_fault() == f"{key}: {path} cannot be looked at: File name too long; allow it, or name another place"
+    )
+
+
 @pytest.mark.parametrize("damage", ["truncated", "empty", "of another format"])
 def test_damaged_parquet_is_named_with_the_way_out(work: Any, damage: str) -> None:
     path = work.images()
@@ -364,10 +376,16 @@ def test_where_nothing_was_swept_and_where_no_folder_is_there_is_no_experiment(w
     assert work.refused("decide", work.config, exit_code=2).startswith(f"no experiment 'digits' in {work.runs_dir}")
 
 
-def test_a_name_that_leads_out_of_the_runs_folder_is_refused(measured: Any) -> None:
-    message = measured.refused("status", "../digits", "--runs-dir", measured.runs_dir, exit_code=2)
+def test_a_run_folder_that_is_not_there_is_met_with_its_neighbour(measured: Any) -> None:
+    message = measured.refused("status", measured.runs_dir / "digts", exit_code=2)
 
-    assert message.startswith("experiment name '../digits' must start with a letter or digit")
+    assert message.startswith(f"no experiment 'digts' in {measured.runs_dir}; did you mean digits?")
+
+
+def test_a_name_that_no_experiment_can_have_is_refused(work: Any) -> None:
+    message = work.refused("status", "my digits", "--runs-dir", work.runs_dir, exit_code=2)
+
+    assert message.startswith("experiment name 'my digits' must start with a letter or digit and hold only those")
 
 
 def keep_kinds(work: Any, *kinds: str) -> None:

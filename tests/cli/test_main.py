@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
 import click
 import pytest
 from click.testing import CliRunner, Result
@@ -19,6 +25,8 @@ from orchestrator.errors import (
     TaskError,
     TrackingError,
 )
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def result_of(error: BaseException) -> Result:
@@ -81,6 +89,26 @@ def test_misuse_of_the_command_line_exits_with_2(words: list[str], message: str)
 
     assert result.exit_code == 2
     assert message in result.stderr
+
+
+def test_the_installed_script_finds_the_users_module_in_the_current_folder(work: Any) -> None:
+    """As ``python -m orchestrator`` does; a script in a ``bin`` folder has that folder on its path instead."""
+    script = work.root / "bin" / "orchestrator"
+    script.parent.mkdir()
+    script.write_text("from orchestrator.cli.main import main\nmain()\n")
+    (work.root / "my_training.py").write_text("def make_task(context): ...\n")
+    work.write({"task": "my_training:make_task"})
+
+    found = subprocess.run(
+        [sys.executable, str(script), "plan", str(work.config)],
+        cwd=work.root,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert found.returncode == 0, found.stderr
 
 
 def test_commands_are_listed_in_the_order_of_the_journey() -> None:
