@@ -147,6 +147,8 @@ def forecast_candidates(
 
 
 def _nothing_usable(metric: Metric, results: Sequence[TrialResult]) -> str:
+    if not results:
+        return "no trial has been recorded yet; run `sweep` with this config first"
     finished = [result.training for result in results if result.training is not None]
     if metric == "accuracy" and finished and all(training.accuracy is None for training in finished):
         return "the task reports no accuracy, but decision.metric asks for it; set decision.metric: loss"

@@ -224,7 +224,7 @@ def promote(experiment: Experiment, runner: FullRunner, forecast: CandidateForec
     if verdict is None or approval is None or approval.decision != "approved":
         state = "has no verdict" if verdict is None else "is rejected" if approval else "awaits approval"
         raise NotApprovedError(f"experiment {experiment.spec.name} {state}; approve it first, or sweep again")
-    _check_budget(experiment, forecast)
+    check_budget(experiment, forecast)
     candidate = forecast.candidate
     experiment.journal.append("full_run_started", {"candidate": candidate, "forecast": forecast})
     experiment.console.say(f"full run: {candidate} ({candidate.n_samples:,} rows)")
@@ -264,7 +264,8 @@ def _measured_cost_usd(experiment: Experiment, forecast: CandidateForecast, run:
     return float(priced.cost_usd[0])
 
 
-def _check_budget(experiment: Experiment, forecast: CandidateForecast) -> None:
+def check_budget(experiment: Experiment, forecast: CandidateForecast) -> None:
+    """Raises BudgetError: what is spent and what the full run may cost do not fit the cap together."""
     cap = experiment.spec.budget.max_cost_usd
     spent = sum(result.cost_usd for result in experiment.journal.view.results)
     spent += sum(outcome.cost_usd for outcome in experiment.journal.view.outcomes)

@@ -218,12 +218,16 @@ def subset_faults(spec: ExperimentSpec, data: DataSummary) -> tuple[Fault, ...]:
     faults = []
     for fraction in spec.sweep.fractions:
         n_rows = subset_size(data.n_train, fraction)
+        rows = f"{n_rows} row" if n_rows == 1 else f"{n_rows} rows"
         short = [f"{name} ({need})" for name, need in needs.items() if n_rows < need]
         if short:
             least = max(needs.values()) / data.n_train
             raised = math.ceil(least * 1e4) / 1e4
             way_out = f"start at {raised:g} or above" if raised <= 1 else "the data are too few: lower the batch size"
             faults.append(
-                Fault("sweep.fractions", f"{fraction:g} is {n_rows} rows, fewer than {' and '.join(short)}; {way_out}")
+                Fault(
+                    "sweep.fractions",
+                    f"{fraction:g} is {rows}, fewer than {' and '.join(short)}; {way_out}",
+                )
             )
     return tuple(faults)

@@ -35,6 +35,19 @@ from orchestrator.subsets import nested_order, subset_size
 
 def bare_trial(spec: ExperimentSpec, root: Path, trial: TrialSpec, rank: int, address: str) -> None:
     """One trial as one would write it by hand: DDP when it has several ranks, no clock, no checkpoint, no report."""
+    import torch.distributed as dist
+
+    if trial.workers == 1:
+        bare_training(spec, root, trial, rank)
+        return
+    dist.init_process_group("gloo", init_method=f"tcp://{address}", rank=rank, world_size=trial.workers)
+    try:
+        bare_training(spec, root, trial, rank)
+    finally:
+        dist.destroy_process_group()  # after DDP itself is gone: freeing it later waits for ever
+
+
+def bare_training(spec: ExperimentSpec, root: Path, trial: TrialSpec, rank: int) -> None:
     import numpy as np
     import torch
     import torch.distributed as dist
@@ -49,8 +62,6 @@ def bare_trial(spec: ExperimentSpec, root: Path, trial: TrialSpec, rank: int, ad
     order = nested_order(sets.train_labels, fingerprint=data.summary.fingerprint, seed=trial.seed)
     rows = order[: subset_size(len(order), trial.fraction)]
     world, batch = trial.workers, spec.training.global_batch_size
-    if world > 1:
-        dist.init_process_group("gloo", init_method=f"tcp://{address}", rank=rank, world_size=world)
     model: nn.Module = task.build_model(spec.model(trial.model))
     parallel = nn.parallel.DistributedDataParallel(model) if world > 1 else model
     steps = -(-len(rows) // batch)
@@ -84,8 +95,6 @@ def bare_trial(spec: ExperimentSpec, root: Path, trial: TrialSpec, rank: int, ad
         since_best, best = (0, float(total)) if float(total) < best else (since_best + 1, best)
         if stopping is not None and since_best >= stopping.patience:
             break
-    if world > 1:
-        dist.destroy_process_group()
 
 
 def bare_process(spec: ExperimentSpec, root: Path, inbox: Any, outbox: Any) -> None:

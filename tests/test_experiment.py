@@ -1,4 +1,4 @@
-"""The whole story on real training, in process: what is measured, kept, decided, approved and scaled, and in what order.
+"""The whole story on real training, in process: what is measured, kept, decided, approved and scaled, and when.
 
 Nothing is faked: the journal is on disk, trials really train (a linear model on the digits, a fraction of a second
 each), and the tracker is the one that ships for use without MLflow.
@@ -305,9 +305,8 @@ def test_a_failed_trial_is_recorded_and_run_again_next_time(lab: Lab, monkeypatc
     monkeypatch.setattr(sys, "path", [str(Path(__file__).parent / "backends"), *sys.path])
     lab.runs_dir.mkdir()
     options = {"folder": str(lab.runs_dir), "fault": "raise", "seed": 1}
-    broken = replace(
-        SPEC, task="faulty_task:make_task", data=DataSpec(source="task"), models=(ModelSpec(name="bad", options=options),)
-    )  # fmt: skip
+    bad = ModelSpec(name="bad", options=options)
+    broken = replace(SPEC, task="faulty_task:make_task", data=DataSpec(source="task"), models=(bad,))
 
     first = lab.sweep(broken)
 

@@ -8,6 +8,13 @@ from pathlib import Path
 from orchestrator.errors import OrchestratorError
 
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+)')
+_COLLECTIVE = re.compile(r"gloo|nccl|process group", re.IGNORECASE)
+"""How torch's errors of a broken process group read."""
+
+
+def is_of_a_collective(error: object) -> bool:
+    """Whether a rank failed because a peer had gone; the peer's own fault is then the one to tell."""
+    return bool(_COLLECTIVE.search(str(error)))
 
 
 def in_words(error: BaseException, trace: str) -> str:

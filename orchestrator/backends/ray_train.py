@@ -22,6 +22,7 @@ from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 
+from orchestrator.backends.faults import in_words, is_of_a_collective
 from orchestrator.backends.worker_pool import COLLECTIVE_TIMEOUT_S
 from orchestrator.errors import TaskError
 from orchestrator.ports import FullRunResult
@@ -240,7 +241,11 @@ def _own_sigint_handler() -> Iterator[None]:
 
 def _first_cause(error: ray.train.TrainingFailedError) -> str:
     failures = getattr(error, "worker_failures", {})
-    if failures:
-        rank, cause = min(failures.items())
-        return f"rank {rank}: {str(cause).strip().splitlines()[-1]}"
-    return str(error).strip().splitlines()[-1]
+    if not failures:
+        return str(error).strip().splitlines()[-1]
+    causes = {rank: cause for rank, cause in failures.items() if not is_of_a_collective(cause)} or failures
+    rank, cause = min(causes.items(), key=lambda item: item[0])
+    # The exceptions come without their tracebacks; those are in the message, a section for each kind of fault.
+    sections = str(error).split("[Rank ")
+    trace = next((section for section in sections if str(cause) in section), "")
+    return f"rank {rank}: {in_words(cause, trace)}"

@@ -8,7 +8,6 @@ experiment folder, is what a restart goes on from, so a killed driver needs noth
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -23,7 +22,7 @@ from ray import tune
 from ray.tune.search import Searcher
 
 from orchestrator.backends.cluster import RayCluster
-from orchestrator.backends.faults import in_words
+from orchestrator.backends.faults import in_words, is_of_a_collective
 from orchestrator.backends.worker_pool import GroupPlace, WorkerPool
 from orchestrator.errors import TaskError
 from orchestrator.ports import SmokeReport
@@ -36,9 +35,6 @@ _ATTEMPTS = 2
 
 _RANKS_FAIL_TOGETHER_S = 2.0
 """How long the other ranks get to end by themselves after one has raised, before their processes are replaced."""
-
-_COLLECTIVE = re.compile(r"gloo|nccl|process group", re.IGNORECASE)
-"""How torch's errors of a broken process group read."""
 
 _AHEAD = 1
 """Coordinators waiting for workers beyond those training, so that Tune's own time per trial hides behind training."""
@@ -100,11 +96,15 @@ class RayTuneRunner:
                 (model, worker.smoke.remote(replace(self._request, trial=replace(self._request.trial, model=model))))
                 for model, worker in _cover(models, workers)
             ]
-            return [SmokeReport(model=model, **asdict(_smoke_result(model, ref))) for model, ref in asked][
-                : len(models)
-            ]
+            # Every answer is waited for: Ray prints the traceback of an error that nobody fetched.
+            answers = [(model, _smoke_answer(model, ref)) for model, ref in asked]
         finally:
             ray.get(self._pool.give_back.remote("smoke"))
+        for _, answer in answers:
+            if isinstance(answer, TaskError):
+                raise answer
+        reports = {m: SmokeReport(model=m, **asdict(a)) for m, a in answers if isinstance(a, SmokeResult)}
+        return list(reports.values())
 
     def run(self, trials: Sequence[TrialSpec], on_result: Callable[[TrialResult], bool]) -> None:
         """Run the trials, a coordinator each, and hand every result over in this process."""
@@ -208,8 +208,7 @@ def _train_on(group: list[Any], request: TrainRequest) -> _Attempt:
     lost = [error for error in failures if not isinstance(error, ray.exceptions.RayTaskError)]
     if lost:
         return _lost(lost[0])
-    # A rank whose peer has gone fails in the next collective; the peer's own fault is the one to tell.
-    causes = [error for error in failures if not _COLLECTIVE.search(str(error.cause))] or failures
+    causes = [error for error in failures if not is_of_a_collective(error.cause)] or failures
     return _Attempt(error=_told(causes[0]), is_broken=bool(pending))
 
 
@@ -246,19 +245,18 @@ def _cover(models: Sequence[str], workers: Sequence[Any]) -> list[tuple[str, Any
     return [(models[i % len(models)], workers[i % len(workers)]) for i in range(n)]
 
 
-def _smoke_result(model: str, ref: Any) -> SmokeResult:
+def _smoke_answer(model: str, ref: Any) -> SmokeResult | TaskError:
     try:
         result: SmokeResult = ray.get(ref)
     except ray.exceptions.RayTaskError as error:
-        cause = error.cause
-        raise (
-            cause if isinstance(cause, TaskError) else TaskError(f"smoke test of {model}: {_told(error)}")
-        ) from error
+        return (
+            error.cause if isinstance(error.cause, TaskError) else TaskError(f"smoke test of {model}: {_told(error)}")
+        )
     except ray.exceptions.RayError as error:
-        raise TaskError(
+        return TaskError(
             f"smoke test of {model}: the worker process died; often that is memory: lower "
             f"training.global_batch_size or the model's size ({str(error).strip().splitlines()[0]})"
-        ) from error
+        )
     return result
 
 

@@ -16,8 +16,10 @@ from orchestrator.errors import ConfigError, InfeasibleError, NotApprovedError, 
 if TYPE_CHECKING:
     from orchestrator.cli.compose import LocatedData
     from orchestrator.experiment import Experiment
+    from orchestrator.planner import ClusterCapacity
     from orchestrator.ports import Evidence
     from orchestrator.results import Approval, CandidateForecast, Outcome, Verdict
+    from orchestrator.spec import ExperimentSpec
     from orchestrator.tracking.mlflow_tracker import MlflowTracker
 
 _by_option = click.option("--by", default=None, help="Who answers; the login name if not given.")
@@ -176,15 +178,19 @@ def run_full(
     experiment: Experiment, located: LocatedData, tracker: MlflowTracker, forecast: CandidateForecast
 ) -> Outcome:
     """The full run on Ray Train, its outcome and its registered model. Raises ConfigError, TaskError, BudgetError."""
-    from orchestrator.backends.cluster import RayCluster
+    from orchestrator.backends.cluster import RayCluster, is_remote, local_capacity
     from orchestrator.cli.compose import register_model, render_review
+    from orchestrator.experiment import check_budget
     from orchestrator.experiment import promote as run_promotion
 
     spec, narrator = experiment.spec, experiment.console
+    check_budget(experiment, forecast)
+    if not is_remote():
+        _require_capacity(local_capacity(), spec, forecast)
     narrator.say("starting Ray for the full run")
     cluster = RayCluster.connect()
     try:
-        _require_capacity(spec.name, cluster, experiment, forecast)
+        _require_capacity(cluster.capacity, spec, forecast)
         from orchestrator.backends.ray_train import RayTrainRunner
 
         storage = Path(spec.runs_dir) / spec.name / "full_run"
@@ -205,20 +211,17 @@ def run_full(
     return outcome
 
 
-def _require_capacity(source: str, cluster: object, experiment: Experiment, forecast: CandidateForecast) -> None:
+def _require_capacity(capacity: ClusterCapacity, spec: ExperimentSpec, forecast: CandidateForecast) -> None:
+    """Raises ConfigError: the cluster cannot hold the candidate's workers."""
     from dataclasses import replace
 
     from orchestrator.planner import infeasible_workers
 
-    spec = experiment.spec
     asked = replace(spec, full_run=replace(spec.full_run, workers=(forecast.candidate.workers,)))
-    faults = [
-        fault
-        for fault in infeasible_workers(asked, cluster.capacity, full_run_is_local=True)  # type: ignore[attr-defined]
-        if fault.key.startswith("full_run")
-    ]
-    if faults:
-        raise ConfigError(source, tuple(faults))
+    faults = infeasible_workers(asked, capacity, full_run_is_local=True)
+    own = tuple(fault for fault in faults if fault.key.startswith("full_run"))
+    if own:
+        raise ConfigError(spec.name, own)
 
 
 def outcome_text(outcome: Outcome, metric: Literal["accuracy", "loss"]) -> str:

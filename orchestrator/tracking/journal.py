@@ -170,11 +170,10 @@ class Journal:
             descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
             _fsync_folder(folder)
             return cls(path, descriptor, lock, view, now)
-        except OSError as error:
-            lock.release()
-            raise JournalError(_cannot("open", path, error)) from error
-        except BaseException:
-            lock.release()
+        except BaseException as error:
+            _release(folder, lock)
+            if isinstance(error, OSError):
+                raise JournalError(_cannot("open", path, error)) from error
             raise
 
     @staticmethod
@@ -227,9 +226,7 @@ class Journal:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
-            with contextlib.suppress(OSError):
-                (self.path.parent / OWNER_NAME).unlink()
-            self._lock.release()
+            _release(self.path.parent, self._lock)
 
     def __enter__(self) -> Journal:
         return self
@@ -332,6 +329,12 @@ def _acquire(folder: Path, now: Callable[[], datetime]) -> BaseFileLock:
         lock.release()
         raise
     return lock
+
+
+def _release(folder: Path, lock: BaseFileLock) -> None:
+    with contextlib.suppress(OSError):
+        (folder / OWNER_NAME).unlink()
+    lock.release()
 
 
 def _locked(folder: Path, now: datetime) -> str:

@@ -115,7 +115,8 @@ def load_task(context: TaskContext) -> Task:
         ) from error
     factory = getattr(module, function_name, None)
     if not callable(factory):
-        found = ", ".join(n for n in vars(module) if callable(getattr(module, n)) and not n.startswith("_")) or "none"
+        own = (name for name, value in vars(module).items() if getattr(value, "__module__", None) == module_name)
+        found = ", ".join(name for name in own if not name.startswith("_")) or "none"
         raise TaskError(f"task {context.spec.task!r}: {module_name} has no function {function_name!r}; it has: {found}")
     task = factory(context)
     if not isinstance(task, SupervisedTask | TrainingFunction):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 import time
@@ -50,7 +51,9 @@ def cluster() -> Iterator[RayCluster]:
     ):
         patch.setenv("RAY_AUTH_MODE", "disabled")  # else Ray writes a token into the home folder
         patch.delenv("RAY_ADDRESS", raising=False)
-        patch.setattr(sys, "path", [str(Path(__file__).parent), *sys.path])
+        here = str(Path(__file__).parent)
+        patch.setattr(sys, "path", [here, *sys.path])
+        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")])))
         connected = RayCluster.connect(Path(folder))
         if connected.capacity.cpus < 2:
             pytest.skip("two workers need two CPUs")
@@ -104,9 +107,7 @@ def start_runner(cluster: RayCluster, digits: PreparedData) -> StartRunner:
     @contextmanager
     def start(spec: ExperimentSpec, **options: Any) -> Iterator[RayTuneRunner]:
         root = None if spec.data.source == "task" else digits.root
-        runner = RayTuneRunner(
-            spec, fingerprint=digits.summary.fingerprint, data_root=root, cluster=cluster, **options
-        )
+        runner = RayTuneRunner(spec, fingerprint=digits.summary.fingerprint, data_root=root, cluster=cluster, **options)
         try:
             yield runner
         finally:

@@ -35,13 +35,14 @@ def test_a_trial_on_two_workers_comes_to_the_same_as_on_one_and_tells_its_sync_t
     start_runner: Any, digits_spec: Any, make_trial: Any, measure: Any
 ) -> None:
     with start_runner(digits_spec()) as runner:
-        results = measure(runner, [make_trial("cnn", 0.4, workers) for workers in (1, 2)])
+        results = measure(runner, [make_trial("cnn", 0.2, workers) for workers in (1, 2)])
 
     one, two = (r.training for r in sorted(results, key=lambda r: r.trial.workers))
-    # Sums of floats in another order, over 54 steps; one of 359 validation rows may tip over.
-    assert two.loss == pytest.approx(one.loss, rel=1e-3)
-    assert two.accuracy == pytest.approx(one.accuracy, abs=1.01 / one.n_validation)
-    assert two.train_loss == pytest.approx(one.train_loss, rel=1e-3)
+    assert one.n_train == 288  # nine whole batches: no row is left out for the ranks' sake
+    # Sums of 32-bit floats in another order, over 27 steps.
+    assert two.loss == pytest.approx(one.loss, rel=1e-4)
+    assert two.train_loss == pytest.approx(one.train_loss, rel=1e-4)
+    assert two.accuracy == pytest.approx(one.accuracy, abs=1.01 / one.n_validation)  # a row at the border may tip over
     assert (two.n_train, two.samples_seen, two.epochs_run) == (one.n_train, one.samples_seen, one.epochs_run)
     assert one.time.gradient_sync_s == 0
     assert two.time.gradient_sync_s > 0
@@ -175,12 +176,12 @@ def test_the_smoke_test_refuses_a_model_that_cannot_be_built(
 
 
 def test_the_smoke_test_names_the_model_whose_training_raises(start_runner: Any, two_clouds: Any) -> None:
-    with start_runner(two_clouds(fault="raise")) as runner:
-        with pytest.raises(TaskError, match=r"smoke test of bad: ValueError: the labels are all wrong \(faulty_task"):
-            runner.smoke()
+    message = r"smoke test of bad: ValueError: the labels are all wrong \(faulty_task\.py:"
+
+    with start_runner(two_clouds(fault="raise")) as runner, pytest.raises(TaskError, match=message):
+        runner.smoke()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_trial_whose_worker_process_is_killed_is_tried_again_on_a_fresh_one(
     start_runner: Any, two_clouds: Any, make_trial: Any, measure: Any, wait_for: Any, tmp_path: Path, workers: int
@@ -208,7 +209,6 @@ def test_a_trial_whose_worker_process_is_killed_is_tried_again_on_a_fresh_one(
     assert len(list(tmp_path.glob("started-0-*"))) == 2 * workers
 
 
-@pytest.mark.slow
 def test_a_worker_that_dies_in_the_smoke_test_is_told_with_the_likely_cause(
     start_runner: Any, two_clouds: Any, wait_for: Any, tmp_path: Path
 ) -> None:

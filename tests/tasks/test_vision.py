@@ -80,7 +80,8 @@ def test_models_are_built_by_name_for_the_images_at_hand(task: ImageClassificati
 
 def test_width_and_depth_change_the_network(task: ImageClassification) -> None:
     def channels(**options: Any) -> list[int]:
-        return [layer.out_channels for layer in task.build_model(model("cnn", **options)) if hasattr(layer, "kernel_size") and isinstance(layer, nn.Conv2d)]
+        layers = task.build_model(model("cnn", **options)).modules()
+        return [layer.out_channels for layer in layers if isinstance(layer, nn.Conv2d)]
 
     assert channels() == [16, 32]
     assert channels(width=4) == [4, 8]
@@ -116,7 +117,7 @@ def test_what_cannot_be_built_is_refused_with_what_can(
 def test_without_images_the_task_says_where_they_come_from() -> None:
     context = TaskContext(spec=None, data=None)  # type: ignore[arg-type]  # the spec is not looked at
 
-    with pytest.raises(TaskError, match="set data.source to a Parquet folder or sklearn:digits"):
+    with pytest.raises(TaskError, match=r"set data\.source to a Parquet folder or sklearn:digits"):
         image_classification(context)
 
 
