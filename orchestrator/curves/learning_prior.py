@@ -7,7 +7,9 @@ Error rates: LCDB 1.1 (Yan, Mohr and Viering, NeurIPS 2025, CC BY 4.0), as means
 measured fold deviation, seen at 5 to 50% of the data; searched on one half of the data sets. On the other half (52
 data sets) the interval held 91.6% (means), 91.6% (seeds) and 95.2% (seen at 1, 2, 5, 10, 20%), so it is rather too
 wide. That half is not untouched: its misses showed that zero errors need ``shift``, which was added before the search
-was repeated.
+was repeated. The search ended at a cliff rate of 0.121; halved, the width fell from 21 to 16 points (means), 23 to 19
+(seeds) and 22 to 18 (seen at 1 to 20%), the pinball loss by 5, 4 and 3%, and the interval held 88.7, 90.7 and 92.1%
+(800 curves each, both halves).
 
 Losses: 115 language-model and translation curves (mlfoundations/scaling; formll/resolving-scaling-law-discrepancies;
 both MIT; Alabdulmohsin et al. 2022). All were searched on, so nothing is known of curves outside these three families.
@@ -62,7 +64,7 @@ ERROR_RATE = LearningCurvePrior(
     noise=(0.0367, 2.55),
     noise_decay=2.21,
     shift=0.00255,
-    tail=Tail(widening=0.95, growth=0.65, cliff_rate=0.121, cliff_size=1.47),
+    tail=Tail(widening=0.95, growth=0.65, cliff_rate=0.06, cliff_size=1.47),
 )
 LOSS = LearningCurvePrior(
     exponent_centre=0.9,

@@ -1,4 +1,4 @@
-"""The command line as a user runs it: a process of its own in an empty folder, with every process it starts in sight."""
+"""The command line as a user runs it: a process of its own in an empty folder, all that it starts in sight."""
 
 from __future__ import annotations
 

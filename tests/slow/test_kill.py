@@ -69,6 +69,7 @@ def test_a_driver_killed_in_the_middle_loses_nothing_and_doubles_nothing(
 ) -> None:
     driver = shell.start("sweep", config)
     wait_until(lambda: shell.n_trials() >= 3)
+    assert {"raylet", "gcs_server"} <= {Path(command.split()[0]).name for command in shell.survivors().values()}
 
     os.kill(driver.pid, signal.SIGKILL)
 
