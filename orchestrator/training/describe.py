@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import pickle
 from collections import Counter
 from typing import Any
 
@@ -55,8 +56,12 @@ def _fingerprint(*datasets: Dataset[Any]) -> str:
 
 
 def _feed(digest: hashlib.blake2b, value: Any) -> None:
+    """Content only: the ``repr`` of an object may hold its address, which would make every start another data set."""
     if isinstance(value, torch.Tensor):
-        value = value.detach().cpu().numpy()
+        # numpy has no bfloat16; its values are exact in float32.
+        value = (value.float() if value.dtype == torch.bfloat16 else value).detach().cpu().numpy()
+    elif hasattr(value, "__array_interface__"):  # an image of Pillow, for one
+        value = np.asarray(value)
     if isinstance(value, np.ndarray | np.generic):
         array = np.ascontiguousarray(value)
         digest.update(f"{array.dtype.str}{array.shape};".encode())
@@ -68,5 +73,18 @@ def _feed(digest: hashlib.blake2b, value: Any) -> None:
         for key in sorted(value, key=str):
             digest.update(f"{key};".encode())
             _feed(digest, value[key])
-    else:
+    elif value is None or isinstance(value, bool | int | float | complex | str | bytes):
         digest.update(f"{type(value).__name__}:{value!r};".encode())
+    else:
+        digest.update(f"{type(value).__name__};".encode())
+        digest.update(_pickled(value))
+
+
+def _pickled(value: Any) -> bytes:
+    try:
+        return pickle.dumps(value, protocol=5)
+    except Exception as error:  # whatever an object's own pickling raises
+        raise DataError(
+            f"rows hold a {type(value).__name__}, whose content cannot be fingerprinted ({error}); "
+            "return tensors, arrays, numbers or text"
+        ) from error

@@ -14,15 +14,16 @@ from torch.utils.data import TensorDataset
 from orchestrator.errors import TaskError
 from orchestrator.results import EpochPoint, TrainingResult
 from orchestrator.spec import EarlyStoppingSpec, ModelSpec, TrainingSpec
+from orchestrator.training.batches import ShardedBatches, steps_per_epoch
 from orchestrator.training.checkpoints import MemoryCheckpoints, read_checkpoint, write_checkpoint
-from orchestrator.training.run import TrainingRun, _ShardedBatches, steps_per_epoch
+from orchestrator.training.run import TrainingRun
 from orchestrator.training.task import Datasets
 
 N_ROWS = 100
 
 
 def batches_of(rank: int, world_size: int, *, n_rows: int = N_ROWS, batch: int = 16, epoch: int = 0) -> list[set[int]]:
-    sampler = _ShardedBatches(n_rows, batch, rank, world_size, seed=7, epoch=epoch)
+    sampler = ShardedBatches(n_rows, batch, rank, world_size, seed=7, epoch=epoch)
     return [set(rows) for rows in sampler]
 
 
@@ -146,6 +147,21 @@ def test_a_resumed_training_goes_on_with_the_next_epoch_and_the_same_weights(
     assert [point.validation_loss for point in result.epochs] == losses
     for name, weights in whole.final_model_state().items():
         torch.testing.assert_close(resumed.final_model_state()[name], weights)
+
+
+def test_a_resumed_training_accounts_for_all_of_its_time_and_its_checkpoint(
+    make_run: Callable[..., TrainingRun],
+) -> None:
+    losses, interrupted = [0.9, 0.8, 0.7, 0.6], StateKeeper()
+    before = train(make_run(interrupted), losses)
+
+    again = train(make_run(StateKeeper(interrupted.state)), losses)  # nothing is left to train
+
+    assert again.epochs == before.epochs
+    assert again.wall_time_s >= before.epochs[-1].wall_time_s
+    assert again.time.total_s == pytest.approx(again.wall_time_s, rel=0.05, abs=0.01)
+    assert again.time.compute_s == before.time.compute_s
+    assert again.checkpoint_bytes > 0
 
 
 def test_a_diverged_loss_is_refused_with_the_learning_rate(make_run: Callable[..., TrainingRun]) -> None:
