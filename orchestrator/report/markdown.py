@@ -24,7 +24,7 @@ def verdict_markdown(verdict: Verdict, outcome: Outcome | None = None) -> str:
     parts = [
         f"**{verdict.kind}, probability {verdict.probability:.2f}** "
         f"({verdict.confidence:.2f} asked for): {_escape(verdict.reason)}",
-        f"Next: {_escape(verdict.next_step)}",
+        f"Next: {_escape(wording.next_step(verdict, outcome))}",
     ]
     if outcome is not None:
         parts.append(_section("What came of it", _table(wording.OUTCOME_HEADER, wording.outcome_rows(outcome, metric))))

@@ -88,6 +88,7 @@ def _render(
         ],
         threshold=wording.gain_per_dollar(verdict.threshold, metric),
         baseline=wording.metric_value(verdict.baseline, metric),
+        next_step=wording.next_step(verdict, outcome),
         bill_header=wording.BILL_HEADER,
         bill_rows=[(wording.bill_row(line), line.included) for line in verdict.best.bill.lines],
         bill_total=wording.with_span(verdict.best.bill.total_usd, format_usd),

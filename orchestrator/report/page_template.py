@@ -79,7 +79,7 @@ code { font-size: .9em; overflow-wrap: anywhere; }
 <p class="soft">{{ spec.name }}</p>
 <h1>{{ verdict.kind }}</h1>
 <p>{{ verdict.reason }}</p>
-<p><b>Next:</b> {{ verdict.next_step }}</p>
+<p><b>Next:</b> {{ next_step }}</p>
 </header>
 <p class="soft">Best candidate: {{ verdict.best.candidate }}. Below each number stands its 90% interval,
 or what it is measured against.</p>

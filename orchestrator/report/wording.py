@@ -145,6 +145,13 @@ def outcome_rows(outcome: Outcome, metric: Metric) -> list[tuple[str, ...]]:
     ]
 
 
+def next_step(verdict: Verdict, outcome: Outcome | None) -> str:
+    """What to do now; a candidate that was promoted already is not asked to be approved again."""
+    if outcome is None or outcome.candidate != verdict.best.candidate:
+        return verdict.next_step
+    return f"nothing: the full run of {outcome.candidate} ended on {outcome.finished_at[:10]}, and its model is kept"
+
+
 def what_would_change(verdict: Verdict) -> list[str]:
     """Thresholds at which the best candidate's probability turns, off its own interval, and the vetoes' ways out."""
     best, metric = verdict.best.gain_per_dollar, verdict.metric

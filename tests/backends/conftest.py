@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,10 @@ import torch
 
 from orchestrator.backends.cluster import RayCluster
 from orchestrator.backends.ray_tune import RayTuneRunner
+from orchestrator.candidates import forecast_candidates
 from orchestrator.data.prepared import PreparedData, prepare
+from orchestrator.planner import plan_grid
+from orchestrator.ports import SmokeReport
 from orchestrator.results import Candidate, CandidateForecast, TrialResult
 from orchestrator.spec import (
     DataSpec,
@@ -100,7 +104,7 @@ def faulty_spec() -> MakeSpec:
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def start_runner(cluster: RayCluster, digits: PreparedData) -> StartRunner:
     """``with start_runner(spec) as runner``: warm workers on the session's cluster, ended with the block."""
 
@@ -126,7 +130,7 @@ def make_trial() -> Callable[..., TrialSpec]:
     return trial
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def measure() -> Callable[..., list[TrialResult]]:
     """``measure(runner, trials)``: all results, in the order in which they came."""
 
@@ -143,13 +147,31 @@ def measure() -> Callable[..., list[TrialResult]]:
     return run
 
 
+@dataclass(frozen=True)
+class Swept:
+    """A whole sweep of the digits on Ray, and what it came to."""
+
+    plan: tuple[TrialSpec, ...]
+    smoke: list[SmokeReport]
+    results: list[TrialResult]
+
+    def result(self, model: str, fraction: float, workers: int = 1, seed: int = 0) -> TrialResult:
+        asked = trial(model, fraction, workers, seed)
+        return next(result for result in self.results if result.trial == asked)
+
+
+@pytest.fixture(scope="session")
+def swept(start_runner: StartRunner, digits: PreparedData, measure: Callable[..., list[TrialResult]]) -> Swept:
+    """`digits_spec()`, swept once; several tests look at it."""
+    spec = make_spec()
+    plan = plan_grid(spec, digits.summary)
+    with start_runner(spec) as runner:
+        return Swept(plan, runner.smoke(), measure(runner, list(plan)))
+
+
 @pytest.fixture(scope="session")
 def forecast_of(synthetic: Any) -> Callable[[Candidate], CandidateForecast]:
     """Some forecast of a candidate; runners of full runs pass it on unread."""
-    from dataclasses import replace
-
-    from orchestrator.candidates import forecast_candidates
-
     spec = synthetic.spec()
     forecasts = forecast_candidates(
         spec, synthetic.data, synthetic.results(spec), synthetic.quotes(spec), checkpoint_bytes={}, rng_seed=0

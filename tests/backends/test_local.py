@@ -10,7 +10,7 @@ import pytest
 from orchestrator.backends.local import LocalFullRunner, LocalRunner
 from orchestrator.errors import InfeasibleError, TaskError
 from orchestrator.results import Candidate
-from orchestrator.spec import ModelSpec, SweepSpec, trial_key
+from orchestrator.spec import ModelSpec, SweepSpec
 
 ALONE = SweepSpec(fractions=(0.1, 0.2, 0.4), workers=(1,), seeds=2)
 
@@ -28,19 +28,14 @@ def faulty_on_path(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.ray
 @pytest.mark.filterwarnings("default")  # Ray's own
 def test_the_same_trial_comes_to_the_same_here_and_on_ray(
-    start_runner: Any, digits_spec: Any, digits: Any, make_trial: Any, measure: Any
+    swept: Any, digits_spec: Any, digits: Any, make_trial: Any, measure: Any
 ) -> None:
-    spec = digits_spec(sweep=ALONE)
     trials = [make_trial("linear", 0.2, seed=1), make_trial("cnn", 0.2)]
 
-    here = {result.key: result for result in measure(local(spec, digits), trials)}
-    with start_runner(spec) as runner:
-        there = {result.key: result for result in measure(runner, trials)}
+    results = measure(local(digits_spec(sweep=ALONE), digits), trials)
 
-    assert set(here) == set(there) == {trial_key(spec, digits.summary.fingerprint, trial) for trial in trials}
-    for key, result in here.items():
-        other = there[key]
-        assert (result.trial, result.scope, result.fingerprint) == (other.trial, other.scope, other.fingerprint)
+    for result, other in zip(results, [swept.result("linear", 0.2, seed=1), swept.result("cnn", 0.2)], strict=True):
+        assert (result.key, result.trial, result.scope) == (other.key, other.trial, other.scope)
         # The same operations in the same order on the same processor.
         assert result.training.loss == pytest.approx(other.training.loss, rel=1e-6)
         assert result.training.accuracy == other.training.accuracy

@@ -15,7 +15,6 @@ import ray
 
 from orchestrator.backends.ray_tune import _AHEAD
 from orchestrator.errors import JournalError, TaskError
-from orchestrator.planner import plan_grid
 from orchestrator.results import TrialResult
 from orchestrator.spec import ModelSpec, trial_key
 
@@ -32,12 +31,10 @@ def two_clouds(faulty_spec: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def test_a_trial_on_two_workers_comes_to_the_same_as_on_one_and_tells_its_sync_time(
-    start_runner: Any, digits_spec: Any, make_trial: Any, measure: Any
+    swept: Any,
 ) -> None:
-    with start_runner(digits_spec()) as runner:
-        results = measure(runner, [make_trial("cnn", 0.2, workers) for workers in (1, 2)])
+    one, two = (swept.result("cnn", 0.2, workers).training for workers in (1, 2))
 
-    one, two = (r.training for r in sorted(results, key=lambda r: r.trial.workers))
     assert one.n_train == 288  # nine whole batches: no row is left out for the ranks' sake
     # Sums of 32-bit floats in another order, over 27 steps.
     assert two.loss == pytest.approx(one.loss, rel=1e-4)
@@ -49,20 +46,16 @@ def test_a_trial_on_two_workers_comes_to_the_same_as_on_one_and_tells_its_sync_t
 
 
 def test_every_planned_trial_comes_back_exactly_once_with_its_time_split(
-    start_runner: Any, digits_spec: Any, digits: Any, measure: Any
+    swept: Any, digits_spec: Any, digits: Any
 ) -> None:
-    spec = digits_spec()
-    plan = plan_grid(spec, digits.summary)
+    spec, fingerprint = digits_spec(), digits.summary.fingerprint
 
-    with start_runner(spec) as runner:
-        reports = runner.smoke()
-        results = measure(runner, list(plan))
-
-    assert [report.model for report in reports] == ["linear", "cnn"]
-    assert all(report.n_parameters > 0 and report.checkpoint_bytes > 0 for report in reports)
-    assert Counter(r.key for r in results) == Counter(trial_key(spec, digits.summary.fingerprint, t) for t in plan)
-    assert [r.error for r in results if r.status != "finished"] == []
-    for result in results:
+    assert [report.model for report in swept.smoke] == ["linear", "cnn"]
+    assert all(report.n_parameters > 0 and report.checkpoint_bytes > 0 for report in swept.smoke)
+    planned = Counter(trial_key(spec, fingerprint, trial) for trial in swept.plan)
+    assert Counter(result.key for result in swept.results) == planned
+    assert [result.error for result in swept.results if result.status != "finished"] == []
+    for result in swept.results:
         # Between the last report and the end lie an all-reduce and a few lines of Python.
         assert result.training.time.total_s == pytest.approx(result.training.wall_time_s, rel=0.1, abs=0.1)
         assert result.wall_time_s >= result.training.wall_time_s
