@@ -68,7 +68,7 @@ def test_a_task_that_raises_is_a_failed_trial_with_its_place(
     assert failed.error.startswith("ValueError: the labels are all wrong (faulty_task.py:")
 
 
-def test_an_error_inside_torch_is_placed_where_the_users_code_made_it(
+def test_a_refusal_of_the_task_is_told_in_its_own_words(
     digits_spec: Any, digits: Any, make_trial: Any, measure: Any
 ) -> None:
     runner = local(digits_spec(ModelSpec(name="cnn", options={"width": "wide"}), sweep=ALONE), digits)
