@@ -86,8 +86,8 @@ def bare_training(spec: ExperimentSpec, root: Path, trial: TrialSpec, rank: int)
         model.eval()
         with torch.no_grad():
             total = torch.zeros(1)
-            for start in range(0, len(validation), 1024):
-                inputs, targets = sets.validation.__getitems__(validation[start : start + 1024].tolist())
+            for start in range(0, len(validation), batch):
+                inputs, targets = sets.validation.__getitems__(validation[start : start + batch].tolist())
                 total += nn.functional.cross_entropy(model(inputs), targets, reduction="sum")
         if world > 1:
             dist.all_reduce(total)

@@ -88,7 +88,10 @@ class RayCluster:
         fits = int(self.capacity.cpus // resources.cpus_per_worker)
         if resources.gpus_per_worker > 0:
             fits = min(fits, int(self.capacity.gpus / resources.gpus_per_worker))
-        groups = resources.max_concurrent_trials or fits
+        sweep = spec.sweep
+        per_size = sweep.seeds + (len(sweep.workers) - 1) * sweep.scaling_seeds
+        n_trials = len(spec.models) * len(sweep.fractions) * per_size
+        groups = min(resources.max_concurrent_trials or fits, n_trials)
         return PoolSize(
             workers=max(min(fits, groups * max(spec.sweep.workers)), 1),
             cpus_per_worker=resources.cpus_per_worker,

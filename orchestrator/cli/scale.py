@@ -158,9 +158,10 @@ def promote_when_allowed(
     """After a sweep: start the full run when the config says ``approval: auto`` and the verdict is PROMOTE."""
     if verdict.kind != "PROMOTE" or experiment.spec.decision.approval != "auto":
         return
-    digests = {outcome.forecast.candidate for outcome in experiment.journal.view.outcomes}
-    if verdict.best.candidate in digests:
-        experiment.console.say("this candidate was promoted before; its outcome is in `history`")
+    # By model and rows: what the first full run taught of time may recommend another worker count for the same model.
+    promoted = {(done.candidate.model, done.candidate.n_samples) for done in experiment.journal.view.outcomes}
+    if (verdict.best.candidate.model, verdict.best.candidate.n_samples) in promoted:
+        experiment.console.say("this model was promoted on these rows before; its outcome is in `history`")
         return
     approval = experiment.journal.view.approval
     if approval is not None and approval.decision == "rejected":

@@ -94,23 +94,33 @@ def _fit(run: TrainingRun, task: SupervisedTask, datasets: Datasets) -> None:
 
 
 class _Tally:
-    """Sums of loss and hits on the device; one number leaves it per epoch, not per step."""
+    """Losses and hits, step by step on the device; they are summed, and leave it, once per epoch."""
 
     def __init__(self, run: TrainingRun) -> None:
-        self._sums = torch.zeros(3, dtype=torch.float64, device=run.device)
-        self._has_accuracy = True
+        self._device = run.device
+        self._losses: list[torch.Tensor] = []
+        self._hits: list[torch.Tensor] = []
+        self._counts: list[int] = []
 
     def add(self, mean_loss: torch.Tensor, correct: torch.Tensor | None, count: int) -> None:
-        self._has_accuracy = correct is not None
-        hits = correct if correct is not None else torch.zeros((), device=self._sums.device)
-        self._sums += torch.stack([mean_loss.double() * count, hits.double(), hits.new_tensor(count).double()])
+        self._losses.append(mean_loss)
+        self._counts.append(count)
+        if correct is not None:
+            self._hits.append(correct)
 
     def means(self) -> tuple[float, float | None]:
         """Mean loss and accuracy over all ranks."""
+        sums = torch.zeros(3, dtype=torch.float64, device=self._device)
+        if self._counts:
+            counts = torch.tensor(self._counts, dtype=torch.float64, device=self._device)
+            sums[0], sums[2] = torch.stack(self._losses).double() @ counts, counts.sum()
+        if self._hits:
+            sums[1] = torch.stack(self._hits).sum()
         if dist.is_initialized() and dist.get_world_size() > 1:
-            dist.all_reduce(self._sums)
-        loss, hits, count = self._sums.tolist()
-        return loss / max(count, 1.0), hits / max(count, 1.0) if self._has_accuracy else None
+            dist.all_reduce(sums)
+        loss, hits, count = sums.tolist()
+        has_accuracy = bool(self._hits) or not self._counts  # a rank without rows takes the word of the others
+        return loss / max(count, 1.0), hits / max(count, 1.0) if has_accuracy else None
 
 
 @torch.no_grad()
