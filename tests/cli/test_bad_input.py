@@ -110,7 +110,7 @@ def test_a_fraction_smaller_than_a_batch_is_refused_with_the_least_that_will_do(
 
     # 1,437 digits are left for training, and 0.001 of them is 1.
     assert message == (
-        "sweep.fractions: 0.001 is 1 rows, fewer than training.global_batch_size (64) and classes (10); "
+        "sweep.fractions: 0.001 is 1 row, fewer than training.global_batch_size (64) and classes (10); "
         "start at 0.0446 or above"
     )
     assert work.ask("plan", work.config, "sweep.fractions=[0.0446, 0.1, 0.2]").exit_code == 0
@@ -403,7 +403,7 @@ def test_before_any_trial_there_is_nothing_to_decide_on(measured: Any) -> None:
 
     for command in ("decide", "report"):
         message = measured.refused(command, "digits", "--runs-dir", measured.runs_dir, exit_code=1)
-        assert "run the sweep" in message
+        assert "run `sweep` with this config first" in message
 
 
 @pytest.mark.parametrize("command", [["approve"], ["reject"], ["promote", "-y"]])
