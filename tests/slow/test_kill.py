@@ -19,8 +19,9 @@ from orchestrator.tracking.mlflow_store import connect
 pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.filterwarnings("default")]
 
 N_TRIALS = 18
-ENDS_WITHIN_S = 15.0
-"""How long Ray's processes may take to notice that their driver is gone; 2.4 s were measured after kill -9."""
+ENDS_WITHIN_S = 90.0
+"""How long Ray's processes may take to end after their driver. 2.4 s is usual after kill -9; over 15 s was seen once, and
+a rank whose peer has gone may wait for the collective's 60 s."""
 
 CONFIG = """
 name: small
