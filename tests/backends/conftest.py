@@ -60,6 +60,7 @@ def cluster() -> Iterator[RayCluster]:
         patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")])))
         connected = RayCluster.connect(Path(folder))
         if connected.capacity.cpus < 2:
+            connected.close()
             pytest.skip("two workers need two CPUs")
         yield connected
         connected.close()

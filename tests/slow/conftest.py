@@ -94,10 +94,10 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
 def wait_until() -> Callable[..., None]:
     """``wait_until(look)``: returns once ``look()`` is true; fails the test after ``timeout_s``."""
 
-    def wait(look: Callable[[], Any], timeout_s: float = 90.0) -> None:
+    def wait(look: Callable[[], Any], timeout_s: float = 90.0, tell: Callable[[], Any] = str) -> None:
         deadline = time.monotonic() + timeout_s
         while not look():
-            assert time.monotonic() < deadline, "waited in vain"
+            assert time.monotonic() < deadline, f"waited in vain {tell()}"
             time.sleep(0.1)
 
     return wait

@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.filterwarnings("def
 
 N_TRIALS = 18
 ENDS_WITHIN_S = 90.0
-"""How long Ray's processes may take to end after their driver. 2.4 s is usual after kill -9; over 15 s was seen once, and
+"""How long Ray's processes may take to end after their driver. 2.4 s is usual after kill -9, over 15 s was seen once;
 a rank whose peer has gone may wait for the collective's 60 s."""
 
 CONFIG = """
@@ -77,12 +77,12 @@ def test_a_driver_killed_in_the_middle_loses_nothing_and_doubles_nothing(
     assert driver.wait() == -signal.SIGKILL
     kept = {entry.payload["key"] for entry in shell.journal.entries if entry.kind == "trial"}
     assert 3 <= len(kept) < N_TRIALS
-    wait_until(lambda: not shell.survivors(), ENDS_WITHIN_S)
+    wait_until(lambda: not shell.survivors(), ENDS_WITHIN_S, shell.survivors)
 
     assert shell.run("sweep", config) == 0, shell.err
     assert f"{N_TRIALS} trials planned, {len(kept)} already in the journal" in shell.err
     check_that_nothing_is_lost_or_doubled(shell)
-    wait_until(lambda: not shell.survivors(), ENDS_WITHIN_S)
+    wait_until(lambda: not shell.survivors(), ENDS_WITHIN_S, shell.survivors)
 
 
 def test_ctrl_c_lets_running_trials_end_and_the_same_command_does_the_rest(
@@ -101,11 +101,11 @@ def test_ctrl_c_lets_running_trials_end_and_the_same_command_does_the_rest(
     assert "stopping: running trials end, no new one starts; Ctrl-C again stops at once" in shell.err
     assert f"stopped: {n_kept} of {N_TRIALS} trials are in the journal; the same command goes on" in shell.err
     assert "Traceback" not in shell.err
-    wait_until(lambda: not shell.survivors(), ENDS_WITHIN_S)
+    wait_until(lambda: not shell.survivors(), ENDS_WITHIN_S, shell.survivors)
 
     assert shell.run("sweep", config) == 0, shell.err
     check_that_nothing_is_lost_or_doubled(shell)
-    wait_until(lambda: not shell.survivors(), ENDS_WITHIN_S)
+    wait_until(lambda: not shell.survivors(), ENDS_WITHIN_S, shell.survivors)
 
 
 def test_a_second_ctrl_c_stops_at_once_and_keeps_the_journal(shell: Any, config: str, wait_until: Any) -> None:
@@ -118,7 +118,7 @@ def test_a_second_ctrl_c_stops_at_once_and_keeps_the_journal(shell: Any, config:
 
     assert driver.wait(timeout=60) == 130, shell.err
     assert "Traceback" not in shell.err
-    wait_until(lambda: not shell.survivors(), ENDS_WITHIN_S)
+    wait_until(lambda: not shell.survivors(), ENDS_WITHIN_S, shell.survivors)
 
     assert shell.run("sweep", config) == 0, shell.err
     check_that_nothing_is_lost_or_doubled(shell)
