@@ -22,7 +22,7 @@ from torch.utils.data import TensorDataset
 from orchestrator.training.run import TrainingRun
 from orchestrator.training.task import Datasets, TaskContext, TrainingFunction
 
-MAX_WAIT_S = 60.0
+MAX_WAIT_S = 300.0
 
 
 def make_task(context: TaskContext) -> TrainingFunction:

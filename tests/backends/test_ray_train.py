@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import threading
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -119,7 +118,8 @@ def test_a_killed_rank_costs_the_epoch_in_flight_and_no_other(
 
     def kill_rank_1_in_the_third_epoch() -> None:
         marker = wait_for(lambda: sorted(marks.glob("started-2-1-*")))[0]
-        time.sleep(2)  # a checkpoint counts once Ray's controller has registered it, a fraction of a second later
+        # A checkpoint counts once Ray's controller has registered it, a moment after the next epoch has begun.
+        wait_for(lambda: any('"epoch":1' in path.read_text() for path in tmp_path.rglob("checkpoint_manager_*.json")))
         os.kill(int(marker.name.rpartition("-")[2]), signal.SIGKILL)
         (marks / "go").touch()
 
