@@ -24,6 +24,7 @@ import numpy as np
 from orchestrator.cost.full_run import PricedRun, price_full_run
 from orchestrator.cost.prices import PriceQuote
 from orchestrator.curves.learning import LearningCurveFit, fit_learning_curve
+from orchestrator.curves.questions import bands, marginal_gain, oriented, turned
 from orchestrator.curves.worker_scaling import TimeMeasurement, TimeModel, fit_time_model
 from orchestrator.errors import EvidenceError
 from orchestrator.evidence import Baseline, measure_baseline, points_of, seed_means, usable_results
@@ -315,41 +316,35 @@ def curve_band(
     """The fitted curve from the smallest measured size to the target, in the metric's own direction."""
     points = sorted(points_of(own, metric), key=lambda point: (point[0], point[2].trial.seed, point[2].trial.workers))
     grid = np.geomspace(points[0][0], max(target_n, points[-1][0]), _GRID_POINTS)
-    confidence = [_oriented(fit.interval(float(n), LEVEL, "confidence"), metric) for n in grid]
-    prediction = [_oriented(fit.interval(float(n), LEVEL, "prediction"), metric) for n in grid]
-    bands = list(zip(confidence, prediction, strict=True))
+    both = [(oriented(curve, metric), oriented(run, metric)) for curve, run in bands(fit, grid, LEVEL)]
     backtest = fit.backtest()
     return CurveBand(
         model=name,
         n_samples=tuple(float(n) for n in grid),
-        median=tuple(interval.median for interval in confidence),
-        confidence_low=tuple(interval.low for interval in confidence),
-        confidence_high=tuple(interval.high for interval in confidence),
-        # Under a skewed curve, noise can pull a quantile inwards; a new run is never drawn as surer than its curve.
-        prediction_low=tuple(min(curve.low, run.low) for curve, run in bands),
-        prediction_high=tuple(max(curve.high, run.high) for curve, run in bands),
+        median=tuple(curve.median for curve, _ in both),
+        confidence_low=tuple(curve.low for curve, _ in both),
+        confidence_high=tuple(curve.high for curve, _ in both),
+        prediction_low=tuple(run.low for _, run in both),
+        prediction_high=tuple(run.high for _, run in both),
         points=tuple(
             CurvePoint(n_samples=n, value=value, seed=result.trial.seed, workers=result.trial.workers)
             for n, value, result in points
         ),
         noise_std=fit.noise_std,
         diagnosis=tuple(fit.diagnosis),
-        backtest=None if backtest is None else (_oriented(backtest[0], metric), _oriented_value(backtest[1], metric)),
+        backtest=None if backtest is None else (oriented(backtest[0], metric), turned(backtest[1], metric)),
+        gain_of_more_data=marginal_gain(fit, float(grid[-1])),
+        overfit_gap=_overfit_gap(own, metric),
     )
 
 
-def _oriented_value(value: float, metric: Metric) -> float:
-    return 1 - value if metric == "accuracy" else value
-
-
-def _oriented(interval: Interval, metric: Metric) -> Interval:
-    """An interval of the error rate as one of accuracy; a loss stays as it is."""
-    if metric == "loss":
-        return interval
-    return Interval(
-        low=1 - interval.high,
-        median=1 - interval.median,
-        high=1 - interval.low,
-        mean=1 - interval.mean,
-        level=interval.level,
-    )
+def _overfit_gap(own: Sequence[TrialResult], metric: Metric) -> tuple[tuple[int, float], ...]:
+    gaps: dict[int, list[float]] = {}
+    for training in (result.training for result in own):
+        if training is None:
+            continue
+        if metric == "loss":
+            gaps.setdefault(training.n_train, []).append(training.loss - training.train_loss)
+        elif training.accuracy is not None and training.train_accuracy is not None:
+            gaps.setdefault(training.n_train, []).append(training.train_accuracy - training.accuracy)
+    return tuple((n, float(np.mean(values))) for n, values in sorted(gaps.items()))

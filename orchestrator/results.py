@@ -219,6 +219,10 @@ class CurveBand:
     diagnosis: tuple[str, ...]
     backtest: tuple[Interval, float] | None = None
     """Forecast of the largest measured size from the smaller ones, and what was measured there."""
+    gain_of_more_data: Interval | None = None
+    """What a tenth more data would gain beyond the size of the full run; positive is better."""
+    overfit_gap: tuple[tuple[int, float], ...] = ()
+    """Samples and how much better the training rows were told than the validation rows there, mean over trials."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

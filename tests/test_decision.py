@@ -124,8 +124,9 @@ def test_the_probability_matches_simulated_full_runs(synthetic: Any) -> None:
 
     said = [verdict(noisy, spec, noisy.results(spec, rng_seed=seed)).probability for seed in range(40)]
 
-    # A run reaches baseline + 0 when its own noise is above -1 standard deviation: P = 0.84.
-    assert sum(said) / len(said) == pytest.approx(0.84, abs=0.12)
+    # Were the curve known, P = 0.84: a run falls short when its own noise is below -1 standard deviation. What is not
+    # known of the curve takes the probability towards a half, never beyond 0.84 by more than the simulation's error.
+    assert 0.6 <= sum(said) / len(said) <= 0.9
 
 
 def test_same_seed_same_verdict(synthetic: Any) -> None:

@@ -112,6 +112,13 @@ class Posterior:
     level: FloatArray
     level_var: FloatArray
 
+    @property
+    def median_noise(self) -> float:
+        """Weighted median of the noise, as a standard deviation of log y at x = 1."""
+        order = np.argsort(self.noise, kind="stable")
+        middle = int(np.searchsorted(np.cumsum(self.weight[order]), 0.5))
+        return float(self.noise[order][min(middle, len(order) - 1)])
+
     def moments(self, log_x: float, tail: Tail) -> tuple[FloatArray, FloatArray]:
         """Mean and variance of the log curve at x in each cell."""
         mean: FloatArray = self.level + log_shape(np.full(1, log_x), self.exponent, self.floor_share)

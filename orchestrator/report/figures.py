@@ -39,10 +39,11 @@ PART_COLOURS = {
 INK = "#20242a"
 _WIDTH_IN = 8.0
 _DPI = 150
-_ABOVE: dict[str, Any] = {
+ABOVE: dict[str, Any] = {
     "loc": "lower left", "bbox_to_anchor": (0, 1.0), "frameon": False, "fontsize": 8.5, "columnspacing": 1.2,
     "borderaxespad": 0.2,
 }  # fmt: skip
+BAND_LABELS = ("curve, 90%", "new run, 90%")
 MAX_BARS = 14
 
 
@@ -54,13 +55,17 @@ class Drawing:
     svg: str
     alt: str
 
+    def _repr_svg_(self) -> str:
+        """What a Jupyter cell shows."""
+        return self.svg
+
 
 def learning_curves(verdict: Verdict, outcome: Outcome | None = None) -> Drawing:
     """Measured points, fitted curves with both bands, the best candidate's interval, and what its full run came to."""
-    figure, axes = _canvas(4.6)
+    figure, axes = canvas(4.6)
     scale = 100.0 if verdict.metric == "accuracy" else 1.0
     for position, band in enumerate(verdict.curves):
-        _draw_curve(axes, band, position, scale)
+        draw_curve(axes, band, position, scale)
     best = verdict.best
     colour, _ = _style(best.candidate.model, verdict)
     _draw_target(axes, best, colour, scale)
@@ -68,7 +73,7 @@ def learning_curves(verdict: Verdict, outcome: Outcome | None = None) -> Drawing
     axes.axhline(verdict.baseline * scale, color=INK, linewidth=0.9, linestyle=(0, (1, 2)))
     axes.set_xscale("log")
     axes.set_ylim(*_value_limits(verdict, scale))
-    _number_axis(axes, [n for band in verdict.curves for n in band.n_samples] + [best.candidate.n_samples])
+    number_axis(axes, [n for band in verdict.curves for n in band.n_samples] + [best.candidate.n_samples])
     axes.annotate(
         "baseline",
         (0.004, verdict.baseline * scale),
@@ -81,7 +86,7 @@ def learning_curves(verdict: Verdict, outcome: Outcome | None = None) -> Drawing
     )
     axes.set_xlabel("training samples")
     axes.set_ylabel("validation accuracy, %" if verdict.metric == "accuracy" else "validation loss")
-    _legend_of_curves(axes)
+    legend_above(axes)
     forecast = wording.span(best.metric, lambda value: wording.metric_value(value, verdict.metric))
     alt = (
         f"Learning curves of {', '.join(band.model for band in verdict.curves)}; "
@@ -89,7 +94,7 @@ def learning_curves(verdict: Verdict, outcome: Outcome | None = None) -> Drawing
     )
     if measured is not None:
         alt += f"; its full run came to {wording.metric_value(measured, verdict.metric)}"
-    return _drawn(figure, alt)
+    return drawn(figure, alt)
 
 
 def time_against_workers(results: Sequence[TrialResult]) -> Drawing | None:
@@ -100,7 +105,7 @@ def time_against_workers(results: Sequence[TrialResult]) -> Drawing | None:
     bars = _time_bars(results)
     if not bars:
         return None
-    figure, axes = _canvas(1.5 + 0.42 * len(bars))
+    figure, axes = canvas(1.5 + 0.42 * len(bars))
     left = [0.0] * len(bars)
     for field in fields(TimeSplit):
         widths = [getattr(split, field.name) for _, split in bars]
@@ -125,9 +130,9 @@ def time_against_workers(results: Sequence[TrialResult]) -> Drawing | None:
     axes.xaxis.set_major_locator(MaxNLocator(6))
     axes.set_xlabel("seconds of one trial, mean over seeds")
     axes.grid(False, axis="y")
-    axes.legend(**_ABOVE, ncols=6, handlelength=1.0)
+    axes.legend(**ABOVE, ncols=6, handlelength=1.0)
     totals = [f"{label} {wording.duration(total)}" for (label, _), total in zip(bars, left, strict=True)]
-    return _drawn(figure, "Time of one trial by its parts: " + "; ".join(totals))
+    return drawn(figure, "Time of one trial by its parts: " + "; ".join(totals))
 
 
 def candidate_costs(verdict: Verdict) -> Drawing:
@@ -135,7 +140,7 @@ def candidate_costs(verdict: Verdict) -> Drawing:
     shown = verdict.candidates[:MAX_BARS]
     if verdict.best not in shown:
         shown = (verdict.best, *shown[:-1])
-    figure, axes = _canvas(1.1 + 0.36 * len(shown))
+    figure, axes = canvas(1.1 + 0.36 * len(shown))
     for position, forecast in enumerate(shown):
         colour, marker = _style(forecast.candidate.model, verdict)
         cost = forecast.cost_usd
@@ -152,10 +157,11 @@ def candidate_costs(verdict: Verdict) -> Drawing:
     more = f" ({len(shown)} of {len(verdict.candidates)} candidates)" if len(shown) < len(verdict.candidates) else ""
     axes.set_xlabel(f"cost of the full run, 90% interval{more}")
     costs = [f"{each.candidate} {wording.with_span(each.cost_usd, format_usd)}" for each in shown]
-    return _drawn(figure, "Cost of the candidates: " + "; ".join(costs))
+    return drawn(figure, "Cost of the candidates: " + "; ".join(costs))
 
 
-def _canvas(height_in: float) -> tuple[Figure, Axes]:
+def canvas(height_in: float) -> tuple[Figure, Axes]:
+    """An empty figure with one axes in the style of all of them."""
     figure = Figure(figsize=(_WIDTH_IN, height_in), dpi=_DPI, layout="constrained", facecolor="white")
     axes = figure.add_subplot()
     axes.set_facecolor("none")
@@ -171,7 +177,8 @@ def _canvas(height_in: float) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _drawn(figure: Figure, alt: str) -> Drawing:
+def drawn(figure: Figure, alt: str) -> Drawing:
+    """A finished figure as PNG and as SVG with the page's own ink."""
     for legend in (axes.get_legend() for axes in figure.axes):
         for text in legend.get_texts() if legend is not None else ():
             text.set_color(INK)
@@ -193,7 +200,8 @@ def _style(model: str, verdict: Verdict) -> tuple[str, str]:
     return MODEL_COLOURS[position % len(MODEL_COLOURS)], MODEL_MARKERS[position % len(MODEL_MARKERS)]
 
 
-def _draw_curve(axes: Axes, band: CurveBand, position: int, scale: float) -> None:
+def draw_curve(axes: Axes, band: CurveBand, position: int, scale: float) -> None:
+    """Both bands, the median and the measured points of one model, all values times ``scale``."""
     colour = MODEL_COLOURS[position % len(MODEL_COLOURS)]
     marker = MODEL_MARKERS[position % len(MODEL_MARKERS)]
     low, high = ([value * scale for value in edge] for edge in (band.prediction_low, band.prediction_high))
@@ -211,12 +219,21 @@ def _draw_curve(axes: Axes, band: CurveBand, position: int, scale: float) -> Non
     )  # fmt: skip
 
 
-def _legend_of_curves(axes: Axes) -> None:
-    """Models with line and mark, the forecast, and grey samples of the two bands; above, where it hides nothing."""
+def legend_above(axes: Axes, *, columns: int = 6, order: Sequence[str] = ()) -> None:
+    """Models with line and mark, the forecast, and grey samples of the two bands; above, where it hides nothing.
+
+    Args:
+        axes: With labelled artists.
+        columns: At most so many beside each other.
+        order: Every label that may be there, in the order to show them; empty for the order of drawing.
+    """
     handles, labels = axes.get_legend_handles_labels()
     handles += [Patch(facecolor="#808080", alpha=alpha, linewidth=0) for alpha in (0.55, 0.25)]
-    labels += ["curve, 90%", "new run, 90%"]
-    axes.legend(handles, labels, **_ABOVE, ncols=min(len(handles), 6))
+    labels += BAND_LABELS
+    if order:
+        entries = sorted(zip(handles, labels, strict=True), key=lambda entry: order.index(entry[1]))
+        handles, labels = [handle for handle, _ in entries], [label for _, label in entries]
+    axes.legend(handles, labels, **ABOVE, ncols=min(len(handles), columns))
 
 
 def _draw_target(axes: Axes, best: CandidateForecast, colour: str, scale: float) -> None:
@@ -251,12 +268,22 @@ def _value_limits(verdict: Verdict, scale: float) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def _number_axis(axes: Axes, values: Sequence[float]) -> None:
+def number_axis(axes: Axes, values: Sequence[float]) -> None:
+    """Whole numbers at 1, 2 and 5 of each decade of a logarithmic axis, or at decades alone when there are many."""
     decades = math.log10(max(values) / min(values)) if min(values) > 0 else 1.0
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 3 else (1,)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    is_crowded = max(values) >= 1e7
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value) if is_crowded else f"{value:,.0f}"))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _short(number: float) -> str:
+    """A round number in thousands, millions or billions, where whole ones would run into each other."""
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if number >= size:
+            return f"{number / size:,g}{unit}"
+    return f"{number:g}"
 
 
 def _money_axis(axes: Axes, forecasts: Sequence[CandidateForecast]) -> None:

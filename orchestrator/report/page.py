@@ -128,7 +128,7 @@ def _key_figures(verdict: Verdict) -> list[tuple[str, str, str]]:
 
 
 def _curve_row(band: CurveBand, metric: Metric) -> tuple[str, ...]:
-    """Model, sizes and points, seed noise, backtest, diagnosis."""
+    """Model, sizes and points, seed noise, backtest, gain of more data, overfitting, diagnosis."""
     noise = f"{100 * band.noise_std:.2f} points" if metric == "accuracy" else f"{band.noise_std:.3g}"
     backtest = "too few sizes"
     if band.backtest is not None:
@@ -137,7 +137,19 @@ def _curve_row(band: CurveBand, metric: Metric) -> tuple[str, ...]:
         forecast = wording.with_span(interval, lambda value: wording.metric_value(value, metric))
         backtest = f"{forecast}; measured {wording.metric_value(measured, metric)}: {held}"
     sizes = len({point.n_samples for point in band.points})
-    return (band.model, f"{sizes} sizes, {len(band.points)} points", noise, backtest, "; ".join(band.diagnosis))
+    basis = f"{sizes} sizes, {len(band.points)} points"
+    more = band.gain_of_more_data
+    gain = "" if more is None else wording.with_span(more, lambda value: wording.gain_value(value, metric))
+    return (band.model, basis, noise, backtest, gain, _overfit_text(band, metric), "; ".join(band.diagnosis))
+
+
+def _overfit_text(band: CurveBand, metric: Metric) -> str:
+    """The gap between training and validation rows, from the smallest size to the largest."""
+    if not band.overfit_gap:
+        return "not measured"
+    (small, first), (large, last) = band.overfit_gap[0], band.overfit_gap[-1]
+    first_text, last_text = (wording.gain_value(gap, metric) for gap in (first, last))
+    return f"{first_text} at {small:,}" if small == large else f"{first_text} at {small:,}, {last_text} at {large:,}"
 
 
 def _trial_row(result: TrialResult) -> tuple[str, ...]:

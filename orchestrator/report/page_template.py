@@ -105,8 +105,8 @@ checkpoint <code>{{ outcome.checkpoint_path }}</code></p>
 <h2>Learning curves</h2>
 {{ picture("learning_curves", "Each mark is one trial. Dark band: 90% of where the curve lies; "
   "light band: 90% of where a new run falls.") }}
-{{ table(("model", "measured", "noise between seeds", "backtest: largest size from the smaller", "diagnosis"),
-  curve_rows) }}
+{{ table(("model", "measured", "noise between seeds", "backtest: largest size from the smaller",
+  "10% more data than the full run", "training rows over validation rows", "diagnosis"), curve_rows) }}
 <h2>Candidates</h2>
 <div class="wide"><table>
 {{ head(candidate_header) }}<tbody>

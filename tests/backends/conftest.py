@@ -182,7 +182,10 @@ def forecast_of(synthetic: Any) -> Callable[[Candidate], CandidateForecast]:
 
 @pytest.fixture(scope="session")
 def wait_for() -> Callable[[Callable[[], Any]], Any]:
-    """``wait_for(look)``: what ``look`` returns once it is true; fails the test after five minutes: a busy machine took over one to launch."""
+    """``wait_for(look)``: what ``look`` returns once it is true; fails the test after five minutes.
+
+    A busy machine took over one to launch.
+    """
 
     def wait(look: Callable[[], Any], timeout_s: float = 300.0) -> Any:
         deadline = time.monotonic() + timeout_s

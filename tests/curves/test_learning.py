@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orchestrator.curves.families import FAMILIES, Family
 from orchestrator.curves.learning import backtest, fit_learning_curve, forecast
 from orchestrator.errors import EvidenceError, UnderdeterminedFitError
 
@@ -26,15 +27,15 @@ def width(n: np.ndarray, value: np.ndarray, target: float) -> float:
 
 
 @pytest.mark.parametrize("exponent", [0.2, 0.5, 1.0])
-@pytest.mark.parametrize(("floor", "bounds"), [(0.05, (0.0, 1.0)), (1.8, LOSS_BOUNDS)])
-def test_noise_free_power_law_is_forecast_at_four_times_the_data_within_3_percent_of_the_value(
-    exponent: float, floor: float, bounds: tuple[float, float]
+@pytest.mark.parametrize(("floor", "bounds", "tolerance"), [(0.05, (0.0, 1.0), 0.012), (1.8, LOSS_BOUNDS, 0.03 * 1.8)])
+def test_noise_free_power_law_is_forecast_at_four_times_the_data_within_a_point_or_3_percent_of_a_loss(
+    exponent: float, floor: float, bounds: tuple[float, float], tolerance: float
 ) -> None:
     truth = float(power_law(np.array([4 * SIZES[-1]]), floor, 0.4, exponent)[0])
 
     found = forecast(SIZES, power_law(SIZES, floor, 0.4, exponent), 4 * SIZES[-1], bounds)
 
-    assert found["quantiles"][0.5] == pytest.approx(truth, rel=0.03)
+    assert found["quantiles"][0.5] == pytest.approx(truth, abs=tolerance)
     assert found["quantiles"][0.05] <= truth <= found["quantiles"][0.95]
 
 
@@ -47,15 +48,26 @@ def test_order_and_grouping_of_the_trials_change_nothing(order: list[int]) -> No
     assert forecast(n[order], value[order], 8000) == forecast(n, value, 8000)
 
 
-@settings(max_examples=20, deadline=None)
-@given(scale=st.floats(0.002, 0.02), seed=st.integers(0, 50))
-def test_more_noise_between_seeds_never_narrows_the_forecast_by_more_than_a_tenth(scale: float, seed: int) -> None:
+@settings(max_examples=60, deadline=None)
+@given(
+    scale=st.floats(0.0005, 0.02), more=st.floats(1.0, 4.0), exponent=st.floats(0.1, 1.2), seed=st.integers(0, 1000),
+    is_new_run=st.booleans(),
+)  # fmt: skip
+def test_more_noise_between_seeds_never_narrows_the_forecast(
+    scale: float, more: float, exponent: float, seed: int, is_new_run: bool
+) -> None:
     n = np.repeat(SIZES, 4)
     pattern = np.random.default_rng(seed).standard_normal((len(SIZES), 4))
     pattern = (pattern - pattern.mean(1, keepdims=True)).ravel()  # sizes keep their means, only the spread grows
-    clean = power_law(n, 0.2, 0.3, 0.5)
+    clean = power_law(n, 0.2, 0.3, exponent)
 
-    assert width(n, clean + 3 * scale * pattern, 8000) > 0.9 * width(n, clean + scale * pattern, 8000)
+    def found(noise: float) -> float:
+        fit = fit_learning_curve(n, clean + noise * pattern)
+        interval = fit.interval(8000, kind="prediction" if is_new_run else "confidence")
+        return interval.high - interval.low
+
+    # 2% or a hundredth of a point: the networks learned it from examples, nothing in their form demands it.
+    assert found(more * scale) > 0.98 * found(scale) - 1e-4
 
 
 def test_90_percent_prediction_interval_holds_85_to_97_percent_of_new_runs_on_drifting_power_laws() -> None:
@@ -73,9 +85,27 @@ def test_90_percent_prediction_interval_holds_85_to_97_percent_of_new_runs_on_dr
         found = fit_learning_curve(n, np.clip(seen, 0, 1)).interval(4 * SIZES[-1])
         hits += found.low <= new_run <= found.high
 
-    # 400 simulations tell a rate to 1.5 points. The prior also expects cliffs, of which these curves have none, so the
-    # rate may lie above 95%.
+    # 400 simulations tell a rate to 1.5 points; what a curve may wander was learned from others than these.
     assert 0.85 <= hits / 400 <= 0.97
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_90_percent_interval_of_the_curve_holds_84_to_100_percent_of_the_curves_of_each_family(family: Family) -> None:
+    rng = np.random.default_rng(5)
+    hits = 0
+    for _ in range(200):
+        ahead = np.exp(rng.uniform(np.log(1.5), np.log(20.0)))
+        x = np.append(np.geomspace(np.exp(rng.uniform(np.log(0.01), np.log(0.2))), 1.0, rng.integers(4, 9)), ahead)
+        phi = family.shape(x, family.cells[rng.integers(len(family.cells))][None, :])[0]
+        low, high = np.sort(rng.uniform(0.02, 0.9, 2))
+        phi, low = (phi - phi[-1], low) if family.has_floor else (phi, 0.0)
+        curve = low + (high - low) * phi / phi[0]
+        n = 1e4 * np.repeat(x[:-1], 3)
+        seen = np.repeat(curve[:-1], 3) + 0.005 * rng.standard_normal(len(n))
+        found = fit_learning_curve(n, np.clip(seen, 0, 1)).interval(1e4 * ahead, kind="confidence")
+        hits += found.low <= curve[-1] <= found.high
+
+    assert 0.84 <= hits / 200 <= 1.0
 
 
 def test_prediction_interval_is_the_confidence_interval_widened_by_the_seed_noise() -> None:
@@ -91,15 +121,16 @@ def test_prediction_interval_is_the_confidence_interval_widened_by_the_seed_nois
     assert run.var() - curve.var() == pytest.approx(student, rel=0.15)
 
 
-def test_seed_noise_is_pooled_from_replicates_within_a_quarter() -> None:
+@pytest.mark.parametrize("decay", [0.0, 0.3, 1.0])
+def test_seed_noise_is_pooled_from_replicates_within_a_quarter_however_it_falls_with_n(decay: float) -> None:
     rng = np.random.default_rng(3)
     n = np.repeat(SIZES, 20)
-    spread = 0.004 * np.sqrt(SIZES[-1] / n)
+    spread = 0.004 * (SIZES[-1] / n) ** (decay / 2)
 
     fit = fit_learning_curve(n, power_law(n, 0.3, 0.3, 0.5) + spread * rng.standard_normal(len(n)))
 
-    # The truth falls as n**-1, the prior says n**-2.2: a mismatch that costs accuracy, hence the lower end.
-    assert 0.5 * 0.004 < fit.noise_std < 1.25 * 0.004
+    assert fit.noise_std == pytest.approx(0.004, rel=0.25)
+    assert fit.noise_decay == pytest.approx(decay, abs=0.3)
 
 
 def test_binomial_noise_of_the_validation_set_is_the_least_the_noise_can_be() -> None:

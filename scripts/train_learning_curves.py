@@ -1,0 +1,379 @@
+"""Derive orchestrator/curves/learned.json again, from measured learning curves.
+
+    python scripts/train_learning_curves.py DATA          writes the file
+    python scripts/train_learning_curves.py DATA --check  fails when the file is not what comes out
+
+DATA is a folder with lcdb11.parquet: LCDB 1.1 (Yan, Mohr and Viering, NeurIPS 2025, CC BY 4.0), columns curve_id,
+dataset, n, value (error rate, mean of 25 splits) and stderr. Each curve is cut where a user would stand, at shares of
+its data, thinned to a few sizes, as measured and with the scatter of single seeds; what is forecast is the curve's own
+mean at its largest size, and at earlier ones. Beside them stand curves drawn from the families, up to 1e9 samples,
+so that the networks have seen what no table of LCDB is large enough for.
+
+One thread and fixed seeds: the same versions give the same file to the last digit. Takes about 3 minutes on one core.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor, nn
+
+from orchestrator.curves.families import FAMILIES
+from orchestrator.curves.features import describe
+from orchestrator.curves.learned import LEVELS, MEDIAN, START, QuantileNet, Spread, design, unit_of
+from orchestrator.curves.measured import FoldedSizes, fold
+
+TARGET = Path(__file__).parents[1] / "orchestrator" / "curves" / "learned.json"
+SEED = 0
+N_MEMBERS = 3
+HIDDEN = (64, 32)
+EPOCHS = 25
+BATCH_SIZE = 512
+LEARNING_RATE = 3e-3
+WEIGHT_DECAY = 0.02
+DROPOUT = 0.05
+LEVEL_WEIGHT = np.where(np.isin(LEVELS, [0.05, 0.5, 0.95]), 4.0, 1.0)
+"""The median and the ends of the 90% interval are what is told and decided on."""
+N_FOLDS = 5
+N_KNOTS = 4
+LOW, HIGH = (int(np.flatnonzero(level == LEVELS)[0]) for level in (0.05, 0.95))
+DIGITS = 4
+
+SHARES = (0.05, 0.1, 0.25, 0.5)
+LADDER = (0.01, 0.02, 0.05, 0.1, 0.2)
+N_SPLITS = 25
+"""LCDB's values are means of so many splits; the deviation of one is the standard error times its root."""
+SYNTHETIC_SHARE = 0.15
+LOG_DRIFT = (float(np.log(0.03)), 1.0)
+"""Mean and deviation of the log of how much a made-up curve wanders from its formula: 3% of its value per factor e of
+n. A curve that follows a formula to the end is not met outside of books."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Curve:
+    """One measured curve, sizes rising."""
+
+    name: str
+    dataset: str
+    n: np.ndarray
+    value: np.ndarray
+    seed_std: np.ndarray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """What a user has measured, and what came out."""
+
+    dataset: str
+    measured: FoldedSizes
+    target_n: float
+    target: float
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Examples as matrices; target and unit in the units of the network."""
+
+    x: np.ndarray
+    target: np.ndarray
+    weight: np.ndarray
+    dataset: np.ndarray
+    inputs: tuple[str, ...]
+
+    def of(self, datasets: Iterable[str], *, without: bool = False) -> Table:
+        """The rows of some data sets; or all others. Synthetic rows are never held out."""
+        mask = np.isin(self.dataset, list(datasets))
+        mask = ~mask if without else mask & (self.dataset != "")
+        return Table(self.x[mask], self.target[mask], self.weight[mask], self.dataset[mask], self.inputs)
+
+
+def load_curves(folder: Path) -> list[Curve]:
+    """Curves of lcdb11.parquet with 6 sizes or more."""
+    table = pq.read_table(folder / "lcdb11.parquet", columns=["curve_id", "dataset", "n", "value", "stderr"])
+    column = {name: np.asarray(table[name].to_pylist()) for name in ("curve_id", "dataset")}
+    number = {name: table[name].to_numpy().astype(np.float64) for name in ("n", "value", "stderr")}
+    order = np.lexsort((number["n"], column["curve_id"]))
+    names, starts = np.unique(column["curve_id"][order], return_index=True)
+    curves = []
+    for name, rows in zip(names, np.split(order, starts[1:]), strict=True):
+        if len(rows) >= 6:
+            std = np.nan_to_num(number["stderr"][rows]) * np.sqrt(N_SPLITS)
+            curve = Curve(name=str(name), dataset=str(column["dataset"][rows[0]]), n=number["n"][rows],
+                          value=number["value"][rows], seed_std=std)  # fmt: skip
+            curves.append(curve)
+    return curves
+
+
+def examples_of(curve: Curve, rng: np.random.Generator) -> list[Example]:
+    """Every cut of one curve: at its whole, and at two earlier sizes that are taken for the whole."""
+    out: list[Example] = []
+    earlier = [i for i in range(5, len(curve.n) - 4) if curve.n[i] >= 8 * curve.n[0]]
+    ends = [len(curve.n) - 1, *(rng.choice(earlier, min(2, len(earlier)), replace=False) if earlier else [])]
+    for end in ends:
+        is_whole = end == len(curve.n) - 1
+        free = np.exp(rng.uniform(np.log(0.03), np.log(0.9), 3 if is_whole else 2))
+        cuts = [(share, True) for share in (SHARES if is_whole else ())] + [(share, False) for share in free]
+        for share, is_standard in cuts:
+            seen = _thinned(curve.n[: end + 1], share, rng, is_standard=is_standard)
+            if len(seen) >= 2:
+                out += _as_measured_and_scattered(curve, seen, end, 1.0 if is_whole else 0.4, rng)
+        seen = _ladder(curve.n[: end + 1])
+        if len(seen) >= 3:
+            out += _as_measured_and_scattered(curve, seen, end, 1.5 if is_whole else 0.6, rng)
+    return out
+
+
+def _thinned(n: np.ndarray, share: float, rng: np.random.Generator, *, is_standard: bool) -> list[int]:
+    below = np.flatnonzero(n <= share * n[-1] * (1 + 1e-9))
+    if len(below) == 0:
+        return []
+    ratio = 1.4 if is_standard else rng.choice([1.4, 1.4, 1.4, 1.9, 2.5])
+    kept = [int(below[-1])]
+    for i in below[::-1][1:]:
+        if n[kept[-1]] / n[i] >= ratio * 0.999:
+            kept.append(int(i))
+    kept = kept[::-1]
+    if not is_standard and len(kept) > 2 and rng.random() < 0.35:
+        kept = kept[-rng.integers(2, len(kept) + 1) :]
+    return kept
+
+
+def _ladder(n: np.ndarray) -> list[int]:
+    found: list[int] = []
+    for share in LADDER:
+        nearest = int(np.argmin(np.abs(np.log(n / (share * n[-1])))))
+        if abs(np.log(n[nearest] / (share * n[-1]))) <= np.log(1.12) and nearest not in found:
+            found.append(nearest)
+    return found
+
+
+def _as_measured_and_scattered(
+    curve: Curve, seen: Sequence[int], end: int, weight: float, rng: np.random.Generator
+) -> list[Example]:
+    index = np.asarray(seen)
+    out = []
+    for n_seeds, share in ((0, 1.0), (int(rng.choice([1, 2, 3, 3, 3])), 0.6)):
+        n = np.repeat(curve.n[index], max(n_seeds, 1))
+        value = np.repeat(curve.value[index], max(n_seeds, 1))
+        if n_seeds:
+            value = np.clip(value + rng.normal(size=len(n)) * np.repeat(curve.seed_std[index], n_seeds), 0, 1)
+        out.append(
+            Example(dataset=curve.dataset, measured=fold(n, value), target_n=float(curve.n[end]),
+                    target=float(curve.value[end]), weight=weight * share)
+        )  # fmt: skip
+    return out
+
+
+def synthetic(count: int, rng: np.random.Generator) -> list[Example]:
+    """Curves that wander round the families, at any scale of n."""
+    out = []
+    while len(out) < count:
+        family = FAMILIES[rng.integers(1, len(FAMILIES))]
+        cell = family.cells[rng.integers(len(family.cells))][None, :]
+        sizes = int(rng.integers(3, 10))
+        x = np.geomspace(float(np.exp(rng.uniform(np.log(0.004), np.log(0.3)))), 1.0, sizes)
+        ahead = float(np.exp(rng.uniform(np.log(1.1), np.log(50.0))))
+        phi = family.shape(np.append(x, ahead), cell)[0]
+        low, high = np.sort(rng.uniform(0.0, 0.95, 2)) * rng.choice([1.0, 0.3])
+        value = low + (high - low) * (phi - phi[-1]) / (phi[0] - phi[-1] + 1e-12)
+        tau = float(np.exp(rng.normal(*LOG_DRIFT)))
+        steps = tau * np.sqrt(np.diff(np.log(np.append(x, ahead)))) * rng.normal(size=sizes)
+        value = np.clip(value * np.exp(np.append(0.0, np.cumsum(steps))), 0, 1)
+        n_seeds = int(rng.choice([1, 3, 3]))
+        std = float(np.exp(rng.uniform(np.log(0.0001), np.log(0.02))))
+        last_n = float(np.exp(rng.uniform(np.log(100.0), np.log(1e9))))
+        seen = np.clip(np.repeat(value[:-1], n_seeds) + std * rng.normal(size=sizes * n_seeds), 0, 1)
+        measured = fold(np.repeat(x * last_n, n_seeds), seen)
+        out.append(Example(dataset="", measured=measured, target_n=ahead * last_n, target=float(value[-1]), weight=0.6))
+    return out
+
+
+def tabulate(examples: Sequence[Example]) -> Table:
+    """Describe every example."""
+    rows, target, weight = [], [], []
+    inputs: tuple[str, ...] = ()
+    for example in examples:
+        last = float(example.measured.mean[-1])
+        unit = unit_of(last)
+        description = describe(example.measured, np.array([example.target_n]))
+        inputs, row = design(description, unit)
+        rows.append(row[0])
+        target.append((example.target - last - float(description[START][0])) / unit)
+        weight.append(example.weight * unit)
+    datasets = np.array([example.dataset for example in examples])
+    return Table(np.array(rows), np.array(target), np.array(weight), datasets, inputs)
+
+
+class _Net(nn.Module):
+    def __init__(self, n_inputs: int) -> None:
+        super().__init__()
+        first, second = HIDDEN
+        self.layers = nn.ModuleList(
+            [nn.Linear(n_inputs, first), nn.Linear(first, second), nn.Linear(second, len(LEVELS))]
+        )
+        self.drop = nn.Dropout(DROPOUT)
+        with torch.no_grad():  # the first forecast: the last value, with narrow quantiles
+            last = self.layers[-1]
+            last.weight *= 0.3
+            last.bias[:1] = 0.0
+            last.bias[1:] = -3.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in list(self.layers)[:-1]:
+            x = self.drop(nn.functional.silu(layer(x)))
+        out = self.layers[-1](x)
+        step = nn.functional.softplus(out[:, 1:])
+        below = torch.cumsum(step[:, :MEDIAN].flip(1), 1).flip(1)
+        above = torch.cumsum(step[:, MEDIAN:], 1)
+        return torch.cat([out[:, :1] - below, out[:, :1], out[:, :1] + above], 1)
+
+
+def train(table: Table, seed: int = SEED, n_members: int = N_MEMBERS) -> QuantileNet:
+    """Fit the networks by the pinball loss, in percentage points of the curves."""
+    torch.set_num_threads(1)
+    scale = np.nanstd(table.x, axis=0)
+    net = QuantileNet(
+        inputs=table.inputs, centre=np.nanmean(table.x, axis=0), scale=np.where(scale > 1e-6, scale, 1.0), members=(),
+        spread=Spread(),
+    )  # fmt: skip
+    x = torch.tensor(net.standardise(table.x), dtype=torch.float32)
+    target = torch.tensor(table.target, dtype=torch.float32)
+    weight = torch.tensor(table.weight / table.weight.mean(), dtype=torch.float32)
+    return replace(net, members=tuple(_train_member(x, target, weight, seed * 100 + i) for i in range(n_members)))
+
+
+def _train_member(x: Tensor, target: Tensor, weight: Tensor, seed: int) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+    torch.manual_seed(seed)
+    model = _Net(x.shape[1])
+    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    n_batches = len(x) // BATCH_SIZE
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, LEARNING_RATE, total_steps=EPOCHS * n_batches, pct_start=0.15
+    )
+    level = torch.tensor(LEVELS, dtype=torch.float32)
+    level_weight = torch.tensor(LEVEL_WEIGHT / LEVEL_WEIGHT.sum(), dtype=torch.float32)
+    for _ in range(EPOCHS):
+        for rows in torch.randperm(len(x)).split(BATCH_SIZE)[:n_batches]:
+            error = target[rows][:, None] - model(x[rows])
+            pinball = torch.maximum(level * error, (level - 1) * error)
+            loss = ((pinball * level_weight).sum(1) * weight[rows]).mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+    return tuple(
+        (layer.weight.detach().double().numpy(), layer.bias.detach().double().numpy()) for layer in model.layers
+    )
+
+
+def folds_of(datasets: Iterable[str], n_folds: int = N_FOLDS) -> list[list[str]]:
+    """Data sets dealt to folds: no curve is ever forecast by networks that saw its data set."""
+    names = np.random.default_rng(SEED).permutation(sorted({name for name in datasets if name}))
+    return [list(names[i::n_folds]) for i in range(n_folds)]
+
+
+def spread_of(pairs: Sequence[tuple[QuantileNet, Table]]) -> Spread:
+    """Factors below and above the median that leave 5% of held-out targets outside on either side, near and far."""
+    ahead, below, above = [], [], []
+    for net, held_out in pairs:
+        told = net.told(net.standardise(held_out.x))
+        error = held_out.target - told[:, MEDIAN]
+        ahead.append(held_out.x[:, held_out.inputs.index("ahead")])
+        below.append(-error / (told[:, MEDIAN] - told[:, LOW]))
+        above.append(error / (told[:, HIGH] - told[:, MEDIAN]))
+    distance = np.concatenate(ahead)
+    group = np.searchsorted(np.quantile(distance, np.arange(1, N_KNOTS) / N_KNOTS), distance)
+    outer = [[float(np.quantile(np.concatenate(side)[group == k], 0.95)) for k in range(N_KNOTS)]
+             for side in (below, above)]  # fmt: skip
+    knots = [float(np.median(distance[group == k])) for k in range(N_KNOTS)]
+    return Spread(ahead=tuple(rounded(knots)), below=tuple(rounded(outer[0])), above=tuple(rounded(outer[1])))
+
+
+def build_table(folder: Path) -> Table:
+    """All examples, measured and synthetic."""
+    rng = np.random.default_rng(SEED)
+    measured = [example for curve in load_curves(folder) for example in examples_of(curve, rng)]
+    made_up = synthetic(int(SYNTHETIC_SHARE * len(measured)), rng)
+    return tabulate([*measured, *made_up])
+
+
+def cross_validated(table: Table) -> list[tuple[list[str], QuantileNet]]:
+    """For each fold its data sets, and networks that never saw them, spread by what the other folds held out."""
+    bare = bare_folds(table)
+    pairs = [(net, table.of(fold)) for fold, net in bare]
+    return [
+        (fold, replace(net, spread=spread_of([pair for j, pair in enumerate(pairs) if j != i])))
+        for i, (fold, net) in enumerate(bare)
+    ]
+
+
+def bare_folds(table: Table) -> list[tuple[list[str], QuantileNet]]:
+    """For each fold its data sets, and networks that never saw them, with no spread yet."""
+    folds = folds_of(table.dataset)
+    return [(fold, train(table.of(fold, without=True), seed=1 + i)) for i, fold in enumerate(folds)]
+
+
+def rounded(value: Any) -> Any:
+    """Numbers to `DIGITS` significant digits, in lists."""
+    if isinstance(value, np.ndarray | list):
+        return [rounded(each) for each in value]
+    return float(f"{value:.{DIGITS}g}")
+
+
+def record_of(net: QuantileNet, n_examples: int, n_curves: int, n_datasets: int) -> dict[str, Any]:
+    """The content of ``learned.json``."""
+    return {
+        "version": 1,
+        "what": "quantiles of an error rate at a target size; read by orchestrator/curves/learned.py",
+        "derived_by": "scripts/train_learning_curves.py",
+        "data": f"LCDB 1.1 (Yan, Mohr and Viering, NeurIPS 2025, CC BY 4.0): {n_curves} curves of {n_datasets} data "
+        f"sets, {n_examples} examples with those made up from the families",
+        "spread": asdict(net.spread),
+        "levels": LEVELS.tolist(),
+        "inputs": {
+            name: {"centre": rounded(centre), "scale": rounded(scale)}
+            for name, centre, scale in zip(net.inputs, net.centre, net.scale, strict=True)
+        },
+        "members": [[{"weight": rounded(w), "bias": rounded(b)} for w, b in member] for member in net.members],
+    }
+
+
+def derive(folder: Path) -> str:
+    """The text of ``learned.json``."""
+    table = build_table(folder)
+    spread = spread_of([(net, table.of(fold)) for fold, net in bare_folds(table)])
+    net = replace(train(table), spread=spread)
+    curves = load_curves(folder)
+    record = record_of(net, len(table.target), len(curves), len({curve.dataset for curve in curves}))
+    return json.dumps(record, separators=(",", ":")).replace('],"', '],\n"').replace("]},", "]},\n") + "\n"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, help="folder with lcdb11.parquet")
+    parser.add_argument("--check", action="store_true", help="compare with the file that is there; write nothing")
+    options = parser.parse_args()
+    text = derive(options.data)
+    if not options.check:
+        TARGET.write_text(text, encoding="utf-8")
+        print(f"{TARGET.name}: {len(text.encode()) / 1e3:.0f} KB")
+        return 0
+    if text == TARGET.read_text(encoding="utf-8"):
+        print(f"{TARGET.name} is what comes out, to the last digit")
+        return 0
+    print(f"{TARGET.name} is not what comes out; run without --check and look at the difference", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,104 @@
+"""The trained forecaster: its quantiles are a distribution, its file is the one its code reads."""
+
+from __future__ import annotations
+
+from importlib import resources
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orchestrator.curves import learned
+from orchestrator.curves.features import describe
+from orchestrator.curves.learned import LEVELS, MEDIAN, Spread, at_probability, design, mean_of, shipped
+from orchestrator.curves.measured import fold
+
+SIZES = np.array([100.0, 200.0, 400.0, 800.0, 1600.0, 3200.0])
+FALLING = fold(SIZES, 0.1 + 0.3 * (SIZES / 100) ** -0.5)
+
+
+def test_the_shipped_file_holds_the_descriptions_that_the_code_makes_and_is_below_300_kb() -> None:
+    file = resources.files("orchestrator.curves").joinpath("learned.json")
+
+    assert len(file.read_bytes()) < 300_000
+    names, matrix = design(describe(FALLING, np.array([6400.0])), 0.1)
+    assert shipped().inputs == names
+    assert matrix.shape == (1, len(names))
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    value=st.lists(st.floats(0, 1), min_size=2, max_size=8),
+    n_seeds=st.integers(1, 4),
+    ahead=st.lists(st.floats(1.01, 1e4), min_size=1, max_size=3),
+    first=st.floats(1, 1e9),
+)
+def test_quantiles_are_finite_and_rise_for_any_curve_and_target(
+    value: list[float], n_seeds: int, ahead: list[float], first: float
+) -> None:
+    sizes = np.repeat(first * 2.0 ** np.arange(len(value)), n_seeds)
+    measured = fold(sizes, np.clip(np.repeat(value, n_seeds) + 0.01 * np.sin(np.arange(len(sizes))), 0, 1))
+
+    quantiles = shipped().quantiles(measured, measured.size[-1] * np.array(ahead))
+
+    assert quantiles.shape == (len(ahead), len(LEVELS))
+    assert np.isfinite(quantiles).all()
+    assert (np.diff(quantiles, axis=1) >= 0).all()
+
+
+def test_many_targets_at_once_are_the_same_as_each_alone() -> None:
+    targets = np.array([5000.0, 20000.0, 80000.0])
+
+    together = shipped().quantiles(FALLING, targets)
+
+    alone = [shipped().quantiles(FALLING, np.array([target]))[0] for target in targets]
+    assert together == pytest.approx(np.array(alone), abs=1e-12)
+
+
+def test_the_mean_is_the_mean_of_what_is_drawn_within_a_hundredth_of_the_range() -> None:
+    row = shipped().quantiles(FALLING, np.array([20000.0]))[0]
+    u = (np.arange(100_000) + 0.5) / 100_000
+
+    drawn = at_probability(row, u)
+
+    assert mean_of(row) == pytest.approx(drawn.mean(), abs=0.01 * np.ptp(row))
+    assert np.quantile(drawn, LEVELS) == pytest.approx(row, abs=1e-4)
+
+
+def test_a_spread_stretches_each_side_of_the_median_by_its_own_factor_between_its_knots() -> None:
+    spread = Spread(ahead=(0.0, 2.0), below=(1.0, 3.0), above=(1.0, 1.0))
+
+    factors = spread.factors(np.array([-1.0, 1.0, 5.0]))
+
+    assert factors[:, 0].tolist() == [1.0, 2.0, 3.0]
+    assert factors[:, MEDIAN:].tolist() == np.ones((3, len(LEVELS) - MEDIAN)).tolist()
+
+
+def test_descriptions_do_not_depend_on_the_unit_of_n_but_for_its_logarithm() -> None:
+    larger = fold(1000 * SIZES, FALLING.mean)
+
+    first, second = (describe(each, np.array([4.0]) * each.size[-1]) for each in (FALLING, larger))
+
+    for name in first:
+        offset = np.log(1000) if name in ("log_n", "log_target_n") else 0.0
+        assert second[name] == pytest.approx(np.asarray(first[name]) + offset, nan_ok=True), name
+
+
+def test_a_description_that_a_short_curve_cannot_have_is_missing_and_read_as_usual() -> None:
+    two = fold(SIZES[-2:], FALLING.mean[-2:])
+
+    described = describe(two, np.array([6400.0]))
+
+    assert np.isnan(described["slope_3"])
+    assert np.isnan(described["seed_std"])
+    names, matrix = design(described, 0.1)
+    read = shipped().standardise(matrix)[0]
+    assert read[names.index("slope_3")] == 0.0
+    assert np.isfinite(read).all()
+
+
+def test_a_curve_at_zero_error_still_has_a_unit() -> None:
+    assert learned.unit_of(0.0) == learned.LEAST_UNIT
+    quantiles = shipped().quantiles(fold(SIZES, np.zeros(6)), np.array([6400.0]))[0]
+    assert np.abs(quantiles).max() < 0.02
