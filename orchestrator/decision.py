@@ -51,6 +51,7 @@ _FINAL_VETOES = frozenset({"over budget", "past deadline"})
 _SHAPE_FAULTS = {
     "wrong-way": "the metric gets worse with more data, beyond the spread between seeds",
     "non-monotone": "the metric falls back between two sizes, beyond the spread between seeds",
+    "flat": "no gain from more data was measured, so a forecast gain rests on what other curves did later",
 }
 _ROUNDING = 1e-12  # 1 - 0.9 is a little less than 0.1 in binary
 
@@ -219,7 +220,9 @@ def evidence_vetoes(forecast: CandidateForecast, curve: CurveBand) -> tuple[Veto
         vetoes.append(Veto(name="gain below the noise floor", reason=reason, way_out=way_out))
     faults = [_SHAPE_FAULTS[finding] for finding in curve.diagnosis if finding in _SHAPE_FAULTS]
     if faults:
-        way_out = "look at the curve's points; add sizes or seeds where they scatter, or mend the training first"
+        way_out = (
+            "look at the curve's points; add larger sizes, or seeds where they scatter, or mend the training first"
+        )
         vetoes.append(Veto(name="ill-behaved curve", reason="; ".join(faults), way_out=way_out))
     if curve.backtest is not None and not curve.backtest[0].low <= curve.backtest[1] <= curve.backtest[0].high:
         expected, measured = curve.backtest

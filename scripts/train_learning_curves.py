@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -44,6 +45,7 @@ DROPOUT = 0.05
 LEVEL_WEIGHT = np.where(np.isin(LEVELS, [0.05, 0.5, 0.95]), 4.0, 1.0)
 """The median and the ends of the 90% interval are what is told and decided on."""
 N_FOLDS = 5
+N_TWINS = 5
 N_KNOTS = 4
 LOW, HIGH = (int(np.flatnonzero(level == LEVELS)[0]) for level in (0.05, 0.95))
 DIGITS = 4
@@ -53,6 +55,7 @@ LADDER = (0.01, 0.02, 0.05, 0.1, 0.2)
 N_SPLITS = 25
 """LCDB's values are means of so many splits; the deviation of one is the standard error times its root."""
 SYNTHETIC_SHARE = 0.15
+FLAT_SHARE = 0.03
 LOG_DRIFT = (float(np.log(0.03)), 1.0)
 """Mean and deviation of the log of how much a made-up curve wanders from its formula: 3% of its value per factor e of
 n. A curve that follows a formula to the end is not met outside of books."""
@@ -64,6 +67,7 @@ class Curve:
 
     name: str
     dataset: str
+    learner: str
     n: np.ndarray
     value: np.ndarray
     seed_std: np.ndarray
@@ -99,8 +103,8 @@ class Table:
 
 def load_curves(folder: Path) -> list[Curve]:
     """Curves of lcdb11.parquet with 6 sizes or more."""
-    table = pq.read_table(folder / "lcdb11.parquet", columns=["curve_id", "dataset", "n", "value", "stderr"])
-    column = {name: np.asarray(table[name].to_pylist()) for name in ("curve_id", "dataset")}
+    table = pq.read_table(folder / "lcdb11.parquet", columns=["curve_id", "dataset", "model", "n", "value", "stderr"])
+    column = {name: np.asarray(table[name].to_pylist()) for name in ("curve_id", "dataset", "model")}
     number = {name: table[name].to_numpy().astype(np.float64) for name in ("n", "value", "stderr")}
     order = np.lexsort((number["n"], column["curve_id"]))
     names, starts = np.unique(column["curve_id"][order], return_index=True)
@@ -109,9 +113,30 @@ def load_curves(folder: Path) -> list[Curve]:
         if len(rows) >= 6:
             std = np.nan_to_num(number["stderr"][rows]) * np.sqrt(N_SPLITS)
             curve = Curve(name=str(name), dataset=str(column["dataset"][rows[0]]), n=number["n"][rows],
-                          value=number["value"][rows], seed_std=std)  # fmt: skip
+                          value=number["value"][rows], seed_std=std, learner=str(column["model"][rows[0]]))  # fmt: skip
             curves.append(curve)
     return curves
+
+
+def families_of(curves: Sequence[Curve]) -> dict[str, str]:
+    """Data set to the family it is held out with: OpenML has the same data under several ids and names.
+
+    One family are names alike up to the first mark or digit (``segment``, ``OVA_Breast`` and ``OVA_Colon``), and data
+    sets on which `N_TWINS` learners have bit-identical curves.
+    """
+    names = sorted({curve.dataset for curve in curves})
+    family = {name: re.split(r"[^a-z]", name.partition(":")[2].lower() or name.lower())[0] or name for name in names}
+    shared: dict[tuple[str, str], int] = {}
+    seen: dict[tuple[str, bytes], str] = {}
+    for curve in curves:
+        twin = seen.setdefault((curve.learner, curve.value.tobytes()), curve.dataset)
+        if family[twin] != family[curve.dataset]:
+            shared[twin, curve.dataset] = shared.get((twin, curve.dataset), 0) + 1
+    for (one, other), count in shared.items():
+        if count >= N_TWINS:
+            kept, gone = family[one], family[other]
+            family = {name: kept if each == gone else each for name, each in family.items()}
+    return family
 
 
 def examples_of(curve: Curve, rng: np.random.Generator) -> list[Example]:
@@ -171,6 +196,21 @@ def _as_measured_and_scattered(
             Example(dataset=curve.dataset, measured=fold(n, value), target_n=float(curve.n[end]),
                     target=float(curve.value[end]), weight=weight * share)
         )  # fmt: skip
+    return out
+
+
+def flat(count: int, rng: np.random.Generator) -> list[Example]:
+    """Models that learn nothing at any size: the error of guessing among 2 to 100 classes, give or take the rows."""
+    out = []
+    for _ in range(count):
+        n_classes = int(np.exp(rng.uniform(np.log(2), np.log(101))))
+        rate, sizes, n_seeds = 1 - 1 / n_classes, int(rng.integers(2, 8)), int(rng.choice([1, 3, 3]))
+        std = float(np.sqrt(rate * (1 - rate) / np.exp(rng.uniform(np.log(200), np.log(20_000)))))
+        ratio, ahead = float(rng.uniform(1.4, 3.0)), float(np.exp(rng.uniform(np.log(1.1), np.log(50.0))))
+        n = np.exp(rng.uniform(np.log(100.0), np.log(1e7))) * ratio ** np.arange(sizes)
+        seen = np.clip(rate + std * rng.normal(size=sizes * n_seeds), 0, 1)
+        out.append(Example(dataset="", measured=fold(np.repeat(n, n_seeds), seen), target_n=float(ahead * n[-1]),
+                           target=rate, weight=0.6))  # fmt: skip
     return out
 
 
@@ -277,7 +317,7 @@ def _train_member(x: Tensor, target: Tensor, weight: Tensor, seed: int) -> tuple
 
 
 def folds_of(datasets: Iterable[str], n_folds: int = N_FOLDS) -> list[list[str]]:
-    """Data sets dealt to folds: no curve is ever forecast by networks that saw its data set."""
+    """Families of data sets dealt to folds: no curve is ever forecast by networks that saw its data set or a twin."""
     names = np.random.default_rng(SEED).permutation(sorted({name for name in datasets if name}))
     return [list(names[i::n_folds]) for i in range(n_folds)]
 
@@ -300,15 +340,18 @@ def spread_of(pairs: Sequence[tuple[QuantileNet, Table]]) -> Spread:
 
 
 def build_table(folder: Path) -> Table:
-    """All examples, measured and synthetic."""
+    """All examples, measured and made up; of the measured ones ``dataset`` is the family of data sets."""
     rng = np.random.default_rng(SEED)
-    measured = [example for curve in load_curves(folder) for example in examples_of(curve, rng)]
-    made_up = synthetic(int(SYNTHETIC_SHARE * len(measured)), rng)
+    curves = load_curves(folder)
+    family = families_of(curves)
+    held_out_together = [replace(curve, dataset=family[curve.dataset]) for curve in curves]
+    measured = [example for curve in held_out_together for example in examples_of(curve, rng)]
+    made_up = synthetic(int(SYNTHETIC_SHARE * len(measured)), rng) + flat(int(FLAT_SHARE * len(measured)), rng)
     return tabulate([*measured, *made_up])
 
 
 def cross_validated(table: Table) -> list[tuple[list[str], QuantileNet]]:
-    """For each fold its data sets, and networks that never saw them, spread by what the other folds held out."""
+    """For each fold its families of data sets, and networks that never saw them; spread by the other folds."""
     bare = bare_folds(table)
     pairs = [(net, table.of(fold)) for fold, net in bare]
     return [
@@ -318,7 +361,7 @@ def cross_validated(table: Table) -> list[tuple[list[str], QuantileNet]]:
 
 
 def bare_folds(table: Table) -> list[tuple[list[str], QuantileNet]]:
-    """For each fold its data sets, and networks that never saw them, with no spread yet."""
+    """For each fold its families of data sets, and networks that never saw them, with no spread yet."""
     folds = folds_of(table.dataset)
     return [(fold, train(table.of(fold, without=True), seed=1 + i)) for i, fold in enumerate(folds)]
 

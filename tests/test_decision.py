@@ -106,6 +106,15 @@ def test_a_saturated_curve_is_not_promoted_against_its_own_best_trial(synthetic:
     assert verdict(flat, flat.spec(decision={"min_gain_per_dollar": 0.05})).kind != "PROMOTE"
 
 
+def test_a_model_at_chance_at_every_size_is_never_promoted(synthetic: Any) -> None:
+    at_chance = synthetic.but(error_rates={"cnn": lambda n: 0.9}, noise_std=0.003)
+
+    found = verdict(at_chance, at_chance.spec(decision={"min_gain_per_dollar": 0.01}))
+
+    assert found.kind != "PROMOTE"
+    assert "flat" in found.curves[0].diagnosis
+
+
 def test_the_reason_is_one_sentence_with_gain_cost_and_probability(synthetic: Any) -> None:
     reason = verdict(synthetic, synthetic.spec(decision={"baseline": 0.85, "min_gain_per_dollar": 0.5})).reason
 

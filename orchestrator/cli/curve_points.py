@@ -203,8 +203,9 @@ def _row(name: str, number: int, n: str, value: str, metric: CurveMetric, seed: 
     from orchestrator.curves.questions import fault_of_value
 
     size, measured = _number(name, number, "n", n), _number(name, number, metric, value)
-    if not (math.isfinite(size) and size > 0):
-        raise UsageError(f"{name}: row {number}: n is {n.strip()} and must be a number of samples above 0")
+    if not (math.isfinite(size) and size >= 1):
+        hint = "; if it is a fraction of the data, multiply it by the number of rows" if 0 < size < 1 else ""
+        raise UsageError(f"{name}: row {number}: n is {n.strip()} and must be a number of samples, 1 or more{hint}")
     fault = fault_of_value(measured, metric)
     if fault is not None:
         raise UsageError(f"{name}: row {number}: {fault}")

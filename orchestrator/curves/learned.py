@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.curves.features import describe
+from orchestrator.curves.features import NEW, describe
 from orchestrator.curves.measured import FoldedSizes
 from orchestrator.curves.power_law import FloatArray
 
@@ -29,8 +29,8 @@ MEDIAN = 6
 """Position of 0.5 in `LEVELS`."""
 START = "believed"
 """The networks correct this forecast of the description: the families' own, weighted by how well they fit."""
-LEAST_UNIT = 0.02
-"""Values below 2 percentage points are told in this unit, so that a curve that has reached zero still has one."""
+LEAST_UNIT = 0.005
+"""Values below half a percentage point are told in this unit, so that a curve that has reached zero still has one."""
 CLIP = 4.0
 """A description farther than this from the training curves' mean, in their standard deviations, counts as this far."""
 _STRETCH = 10.0
@@ -46,8 +46,7 @@ def design(description: Mapping[str, FloatArray | float], unit: float) -> tuple[
 
     Differences of values are told in ``unit`` and pass through arcsinh, for they span four decades.
     """
-    n_targets = max(np.size(value) for value in description.values())
-    matrix = np.empty((n_targets, len(description)))
+    matrix = np.empty((np.size(description["ahead"]), len(description)))
     for column, value in enumerate(description.values()):
         matrix[:, column] = value
     names = tuple(description)
@@ -58,7 +57,9 @@ def design(description: Mapping[str, FloatArray | float], unit: float) -> tuple[
 
 @cache
 def _in_units(names: tuple[str, ...]) -> NDArray[np.bool_]:
-    return np.array([name.startswith(_IN_UNITS) or name.endswith(_IN_UNITS_OF_FAMILY) for name in names])
+    return np.array(
+        [name.startswith(_IN_UNITS) or name.removesuffix(NEW).endswith(_IN_UNITS_OF_FAMILY) for name in names]
+    )
 
 
 def unit_of(last: float) -> float:
@@ -140,13 +141,6 @@ def at_probability(quantiles: FloatArray, u: FloatArray) -> FloatArray:
     high = quantiles[-1] + _TAIL * (quantiles[-1] - quantiles[-2])
     values: FloatArray = np.interp(u, [0.0, *LEVELS, 1.0], [low, *quantiles, high])
     return values
-
-
-def mean_of(quantiles: FloatArray) -> float:
-    """Mean of the distribution that `at_probability` draws from, for one row."""
-    low = quantiles[0] - _TAIL * (quantiles[1] - quantiles[0])
-    high = quantiles[-1] + _TAIL * (quantiles[-1] - quantiles[-2])
-    return float(np.trapezoid([low, *quantiles, high], [0.0, *LEVELS, 1.0]))
 
 
 def _forward(layers: Sequence[tuple[FloatArray, FloatArray]], x: FloatArray) -> FloatArray:

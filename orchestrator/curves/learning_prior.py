@@ -1,15 +1,17 @@
-"""What learning curves looked like before this one was measured: the prior of `learning`, as two small tables.
+"""What learning curves looked like before this one was measured: the prior of the power law in `learning`.
+
+It speaks within the measured sizes, and beyond them of losses; error rates beyond the data are `learned`'s.
 
 The figures were chosen by random search on measured curves, scored by the pinball loss at 5, 50 and 95%, the absolute
 error and the distance of the 90% interval's coverage from 0.9.
 
-Error rates: LCDB 1.1 (Yan, Mohr and Viering, NeurIPS 2025, CC BY 4.0), as means of 25 splits and as 3 seeds with the
-measured fold deviation, seen at 5 to 50% of the data; searched on one half of the data sets. On the other half (52
-data sets) the interval held 91.6% (means), 91.6% (seeds) and 95.2% (seen at 1, 2, 5, 10, 20%), so it is rather too
-wide. That half is not untouched: its misses showed that zero errors need ``shift``, which was added before the search
-was repeated. The search ended at a cliff rate of 0.121; halved, the width fell from 21 to 16 points (means), 23 to 19
-(seeds) and 22 to 18 (seen at 1 to 20%), the pinball loss by 5, 4 and 3%, and the interval held 88.7, 90.7 and 92.1%
-(800 curves each, both halves).
+Error rates: searched for forecasts beyond the data, which it made then. LCDB 1.1 (Yan, Mohr and Viering, NeurIPS 2025,
+CC BY 4.0), as means of 25 splits and as 3 seeds with the measured fold deviation, seen at 5 to 50% of the data;
+searched on one half of the data sets. On the other half (52 data sets) the interval held 91.6% (means), 91.6% (seeds)
+and 95.2% (seen at 1, 2, 5, 10, 20%). That half is not untouched: its misses showed that zero errors need ``shift``,
+which was added before the search was repeated. The search ended at a cliff rate of 0.121; half of it lost less (pinball
+loss 5, 4 and 3% lower). It also ended at a noise that falls as n**-2.2, which made bands at small sizes span half the
+axis; it is now what the splits themselves show, `RUN_NOISE_DECAY`.
 
 Losses: 115 language-model and translation curves (mlfoundations/scaling; formll/resolving-scaling-law-discrepancies;
 both MIT; Alabdulmohsin et al. 2022). All were searched on, so nothing is known of curves outside these three families.
@@ -30,7 +32,7 @@ _EXPONENTS = np.exp(np.linspace(np.log(0.04), np.log(2.5), 30))
 # Coarser grids (18 x 10) missed noise-free curves at four times the data by up to 7% where this one misses 3%.
 _FLOOR_SHARES = np.append(np.linspace(0.0, 0.75, 13), [0.79, 0.84, 0.88, 0.92, 0.95, 0.97])
 _DRIFTS = np.exp(np.linspace(np.log(0.002), np.log(0.5), 6))
-_NOISES = np.exp(np.linspace(np.log(0.001), np.log(0.5), 6))
+_NOISES = np.exp(np.linspace(np.log(0.001), np.log(0.5), 12))
 
 RUN_NOISE_DECAY = (0.3, 0.42)
 """Variance between runs falls as n**-decay: median, and a deviation that fits the quartiles 0.05 and 0.56, of the slope

@@ -79,6 +79,11 @@ def fold_learning_points(n: Numbers, value: Numbers, bounds: tuple[float, float]
         )
     sizes, values = checked("n", n, positive=True), checked("value", value, positive=False)
     same_length(n=sizes, value=values)
+    if (sizes < 1).any():
+        raise EvidenceError(
+            f"n is {sizes.min():g} and must be a number of samples, 1 or more; if it is a fraction of the data, "
+            "multiply it by the number of rows"
+        )
     outside = (values < lower) | (values > upper)
     if outside.any():
         raise EvidenceError(_outside(float(values[outside][0]), bounds))

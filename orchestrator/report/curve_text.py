@@ -28,10 +28,12 @@ _MEANING = {
     "before spending on more of either",
     "non-monotone": "{metric} falls back between two sizes, beyond the spread between seeds; look at the points, and "
     "add seeds or sizes there before deciding",
-    "plateau": "doubling the data is expected to gain no more than one seed's luck; more data alone is hardly worth "
-    "paying for",
-    "cliff-risk": "the interval at twice the data reaches a late drop of over 5 points in error: curves like this one "
-    "have had it; the far end of the interval counts for the decision, and one more size would tell most",
+    "flat": "no gain from the smallest to the largest size was measured; whatever is forecast beyond rests on what "
+    "other curves did: train to a size that learns before deciding",
+    "plateau": "doubling the data gains, as often as not, no more than one seed's luck; more data alone is hardly "
+    "worth paying for",
+    "cliff-risk": "the interval at twice the data reaches a late drop of over 5 points in error; of such curves in "
+    "LCDB about one in five dropped so far; one more size would tell most",
     "too-few-points": "fewer than 4 sizes; the interval rests mostly on what other curves looked like; measure another "
     "size before deciding",
     "no-replicates": "one run of each size; the noise between seeds is guessed from the scatter; repeat the largest "
@@ -109,7 +111,7 @@ def answer_rows(answers: CurveAnswers) -> list[tuple[str, str]]:
     rows += [
         (f"+10% data at {size_text(answers.largest_n)}", gain_text(answers.gain_at_largest, metric)),
         (f"+10% data at {target}", gain_text(answers.gain_at_target, metric)),
-        ("noise floor", f"{noise} between seeds, standard deviation at {size_text(answers.largest_n)}"),
+        ("noise floor", f"{noise}: standard deviation of one run at {size_text(answers.largest_n)}"),
         ("backtest", backtest_text(answers)),
         ("formula", families_text(answers)),
     ]
@@ -128,6 +130,8 @@ def extrapolation_text(answers: CurveAnswers) -> str:
     if factor <= 1:
         return f"none: {size_text(answers.target_n)} lies within the measured sizes"
     text = f"{factor:.3g} times the largest measured size, {largest}"
+    if answers.metric == "loss":
+        text += "; intervals of losses were tuned, not checked, on language and translation curves"
     if factor <= MAX_EXTRAPOLATION:
         return text
     return (

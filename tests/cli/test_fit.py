@@ -126,7 +126,7 @@ def test_metric_chooses_among_the_columns(work: Any) -> None:
         ("n,accuracy\n100,0.5\n200,good\n", "row 3: accuracy 'good' is not a number"),
         ("n,loss\n100,inf\n200,1\n", "row 2: loss is inf"),
         ("n,loss\n100,2\n200,-1\n", "row 3: loss is -1 and must be at least 0"),
-        ("n,loss\n0,2\n200,1\n", "row 2: n is 0 and must be a number of samples above 0"),
+        ("n,loss\n0,2\n200,1\n", "row 2: n is 0 and must be a number of samples, 1 or more"),
         ("n,loss\nnan,2\n200,1\n", "row 2: n is nan"),
         ("n,accuracy\n100,50\n200,60\n", "row 2: accuracy is 50 and must lie in 0 to 1; it looks like percent: "),
         ("n,accuracy\n100,0.5\n", "has one point, row 2; a curve needs 2 sizes and should have 4"),

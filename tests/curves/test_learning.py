@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.curves.families import FAMILIES, Family
 from orchestrator.curves.learning import backtest, fit_learning_curve, forecast
+from orchestrator.curves.learning_prior import RUN_NOISE_DECAY
 from orchestrator.errors import EvidenceError, UnderdeterminedFitError
 
 SIZES = np.array([100.0, 200.0, 400.0, 800.0, 1600.0, 3200.0])
@@ -153,9 +154,11 @@ def test_interval_widens_relative_to_the_value_with_the_extrapolation_factor() -
 
 
 @given(value=st.lists(st.floats(0, 1), min_size=6, max_size=6), target=st.floats(100, 1e7), infinite=st.booleans())
+@example(value=[0.0] * 5 + [5e-324], target=100.0, infinite=True)
 @settings(max_examples=60, deadline=None)
 def test_forecasts_are_finite_ordered_and_inside_the_bounds(value: list[float], target: float, infinite: bool) -> None:
     bounds = LOSS_BOUNDS if infinite else (0.0, 1.0)
+    assume(not infinite or max(value) > 0)  # refused, with a message; see below
 
     found = forecast(SIZES, value, target, bounds)
     low, middle, high = (found["quantiles"][q] for q in (0.05, 0.5, 0.95))
@@ -194,7 +197,8 @@ def test_backtest_never_sees_the_point_it_forecasts() -> None:
     ("value", "expected"),
     [
         ([0.5, 0.4, 0.32, 0.26, 0.21, 0.17], "well-behaved"),
-        ([0.3, 0.3, 0.3, 0.3, 0.3, 0.3], "plateau"),
+        ([0.3, 0.3, 0.3, 0.3, 0.3, 0.3], "flat"),
+        ([0.5, 0.4, 0.32, 0.301, 0.3, 0.3], "plateau"),
         ([0.2, 0.25, 0.3, 0.35, 0.4, 0.45], "wrong-way"),
         ([0.5, 0.3, 0.45, 0.25, 0.2, 0.17], "non-monotone"),
     ],
@@ -249,3 +253,97 @@ def test_bad_input_is_refused_with_what_was_found(
 def test_bounds_that_bound_nothing_are_refused(bounds: tuple[float, float]) -> None:
     with pytest.raises(EvidenceError, match="bounds must be"):
         forecast([100, 200], [0.3, 0.2], 400, bounds)
+
+
+@pytest.mark.parametrize("rate", [0.5, 0.9, 0.99])
+@pytest.mark.parametrize("n_seeds", [1, 3])
+def test_a_model_that_learns_nothing_is_told_flat_and_may_stay_so_at_any_size(rate: float, n_seeds: int) -> None:
+    n = np.repeat(SIZES, n_seeds)
+    value = rate + 0.003 * np.random.default_rng(1).standard_normal(len(n))
+
+    fit = fit_learning_curve(n, np.clip(value, 0, 1))
+
+    assert "flat" in fit.diagnosis
+    for interval in fit.intervals([2 * SIZES[-1], 5 * SIZES[-1], 10 * SIZES[-1]]):
+        assert interval.low <= rate <= interval.high
+
+
+@pytest.mark.parametrize(("noise_std", "n_sizes"), [(0.005, 10), (0.02, 10), (0.01, 5)])
+def test_with_single_seeds_the_interval_of_a_new_run_still_holds_82_percent_at_and_beyond_the_data(
+    noise_std: float, n_sizes: int
+) -> None:
+    rng = np.random.default_rng(4)
+    sizes = 100.0 * 2.0 ** np.arange(n_sizes)
+    hits = []
+    for _ in range(80):
+        fit = fit_learning_curve(sizes, power_law(sizes, 0.1, 0.3, 0.5) + noise_std * rng.standard_normal(n_sizes))
+        for interval, factor in zip(fit.intervals(sizes[-1] * np.array([1.0, 1.2, 4.0])), (1.0, 1.2, 4.0), strict=True):
+            truth = power_law(np.array([factor * sizes[-1]]), 0.1, 0.3, 0.5)[0] + noise_std * rng.standard_normal()
+            hits.append(interval.low <= truth <= interval.high)
+
+    # The curves of one simulation share their points: 240 trials tell a rate to some 3 points.
+    assert np.mean(hits) >= 0.82
+
+
+@pytest.mark.parametrize(("n_seeds", "n_sizes"), [(1, 10), (3, 6), (3, 10)])
+def test_a_flat_noisy_curve_is_told_to_rise_or_to_go_the_wrong_way_in_at_most_a_tenth_of_cases(
+    n_seeds: int, n_sizes: int
+) -> None:
+    rng = np.random.default_rng(6)
+    sizes = 100.0 * 2.0 ** np.arange(n_sizes)
+    n = np.repeat(sizes, n_seeds)
+    std = 0.01 * (n / n[-1]) ** (-RUN_NOISE_DECAY[0] / 2)
+
+    found = [fit_learning_curve(n, 0.3 + std * rng.standard_normal(len(n))).diagnosis for _ in range(100)]
+
+    # 5% is aimed at; of 100, two standard errors.
+    assert sum("non-monotone" in each or "wrong-way" in each for each in found) <= 10
+
+
+def test_possible_curves_are_one_across_the_join_of_the_two_models() -> None:
+    rng = np.random.default_rng(8)
+    n = np.repeat(SIZES, 2)
+    fit = fit_learning_curve(n, power_law(n, 0.1, 0.3, 0.5) + 0.01 * rng.standard_normal(len(n)))
+
+    at, near, beyond = fit.worlds(SIZES[-1] * np.array([1.0, 1.1, 1.5]))
+
+    assert np.corrcoef(at, near)[0, 1] > 0.9
+    assert np.corrcoef(near, beyond)[0, 1] > 0.7
+
+
+def test_two_sizes_are_not_told_surer_where_the_models_join_than_at_the_data() -> None:
+    fit = fit_learning_curve([100, 200], [0.125, 0.103])
+
+    at, *joined = (i.high - i.low for i in fit.intervals(200 * np.array([1.0, 1.1, 1.2, 1.3, 1.4])))
+
+    assert min(joined) > 0.5 * at
+
+
+def test_percent_with_their_own_bounds_are_a_hundred_times_the_rates() -> None:
+    value = power_law(SIZES, 0.1, 0.3, 0.5)
+
+    rate, percent = forecast(SIZES, value, 8000), forecast(SIZES, 100 * value, 8000, (0.0, 100.0))
+
+    assert percent["quantiles"] == pytest.approx({q: 100 * each for q, each in rate["quantiles"].items()})
+
+
+def test_widening_stretches_the_interval_about_its_median() -> None:
+    value = power_law(SIZES, 0.2, 0.3, 0.5)
+    plain, wide = (fit_learning_curve(SIZES, value, widen=w).interval(8000, kind="confidence") for w in (1.0, 1.5))
+
+    assert wide.median == pytest.approx(plain.median)
+    assert wide.high - wide.low == pytest.approx(1.5 * (plain.high - plain.low))
+
+
+def test_losses_that_were_rounded_to_zero_are_forecast_wide_and_all_zero_is_refused() -> None:
+    found = fit_learning_curve(SIZES, [0.9, 0.4, 0.1, 0.01, 0, 0], bounds=LOSS_BOUNDS).interval(8000)
+
+    assert 0 <= found.low <= found.median <= found.high < 0.1
+    assert found.high > 1e-3
+    with pytest.raises(EvidenceError, match="every value is 0"):
+        fit_learning_curve(SIZES, np.zeros(6), bounds=LOSS_BOUNDS)
+
+
+def test_fractions_in_place_of_sample_counts_are_refused() -> None:
+    with pytest.raises(EvidenceError, match=r"n is 0\.01 .* multiply it by the number of rows"):
+        forecast([0.01, 0.02, 0.1], [0.5, 0.4, 0.3], 1)
