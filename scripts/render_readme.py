@@ -4,17 +4,20 @@
     python scripts/render_readme.py [--check]
 
 Numbers and the picture come from the stored evidence of one real experiment, examples/evidence/cifar10: its journal, as
-sweep and promotion wrote it, with the paths of the machine it ran on shortened. Help texts come from the commands. Exit
-code 1 with --check when a block is not what it would be now.
+sweep and promotion wrote it, with the paths of the machine it ran on shortened; how well curves are forecast from what
+bench_learning_curves.py measured, examples/evidence/learning_curves. Help texts come from the commands. Exit code 1
+with --check when a block is not what it would be now.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 from click.testing import CliRunner
@@ -29,6 +32,15 @@ from orchestrator.tracking.journal import Journal, JournalView
 ROOT = Path(__file__).resolve().parent.parent
 EVIDENCE = ROOT / "examples" / "evidence" / "cifar10"
 PICTURE = EVIDENCE / "learning_curves.png"
+BENCHMARK = ROOT / "examples" / "evidence" / "learning_curves" / "benchmark.json"
+COMPARED = {
+    "ours, cross-validated by data set": "this tool",
+    "bma": "Bayesian model average of nine families (after Domhan et al. 2015)",
+    "median_of_six": "median of six fits",
+    "power law with floor": "power law with floor",
+    "last value": "last value",
+}
+"""Forecasters of the stored benchmark that the README shows, and what it calls them."""
 BLOCK = re.compile(r"(<!-- generated: (?P<name>[\w ]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -73,12 +85,41 @@ def picture_block(view: JournalView) -> str:
     return f"![{alt}]({PICTURE.relative_to(ROOT).as_posix()})\n"
 
 
+def benchmark_block(record: dict[str, Any]) -> str:
+    """How well learning curves are forecast, beside other forecasters: a short form of the stored benchmark."""
+    header = ("forecaster", "error", "3 seeds", "ladder", "coverage", "width", "pinball", "regret")
+    found = {each["name"]: each["scores"] for each in record["forecasters"]}
+    rows = [header, ("---", *("---:",) * (len(header) - 1))]
+    rows += [(shown, *_benchmark_row(found[name])) for name, shown in COMPARED.items()]
+    measured, asked = record["sources"]["lcdb11"], record["groups"]["lcdb11"]
+    lead = (
+        "Seen up to 5, 10, 25 or 50% of its data, what error rate does a learning curve reach at all of it? Measured "
+        f"on LCDB 1.1 (Yan, Mohr and Viering, NeurIPS 2025, CC BY 4.0; {measured['curves']:,} curves, "
+        f"{measured['datasets']} data sets) by {asked['tasks']:,} forecasts of the {asked['curves']:,} curves, "
+        f"{asked['datasets']} data sets, that are long enough, cross-validated by data set ({asked['families']} "
+        "families of data sets, for some come under several names):\n\n"
+    )
+    return lead + "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
+
+
+def _benchmark_row(scores: dict[str, Any]) -> tuple[str, ...]:
+    means = scores["lcdb11"]
+    return (
+        *(f"{scores[group]['mae_pp']:.2f}" for group in ("lcdb11", "lcdb11_3seed", "lcdb11 ladder")),
+        "none" if means["coverage"] is None else f"{means['coverage']:.1%}",
+        "none" if means["width_pp"] is None else f"{means['width_pp']:.1f}",
+        "none" if means["pinball_pp"] is None else f"{means['pinball_pp']:.3f}",
+        f"{means['regret_at']['50%']:.0%}",
+    )
+
+
 def rendered(readme: str, view: JournalView) -> str:
     """The README with every generated block made anew."""
     blocks: dict[str, Callable[[], str]] = {
         "picture": lambda: picture_block(view),
         "verdict": lambda: verdict_block(view),
         "outcome": lambda: outcome_block(view),
+        "learning curve benchmark": lambda: benchmark_block(json.loads(BENCHMARK.read_text(encoding="utf-8"))),
         "help": help_of,
     }
 
