@@ -173,7 +173,10 @@ def test_the_last_value_and_the_families_forecast_a_power_law_as_they_should() -
         assert told[name][0] == pytest.approx(shown.target, abs=1e-3)  # the exponent's grid
 
 
-def test_a_limit_keeps_the_same_curves_and_a_peer_that_fails_is_counted(tmp_path: Path) -> None:
+def test_a_limit_keeps_the_same_curves_and_a_peer_that_fails_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(ROOT / "scripts")  # as for a script that is run
     names = [f"lcdb11/{i}" for i in range(9) for _ in range(6)]
     rows = {"source": ["lcdb11"] * 54, "curve_id": names, "dataset": names, "metric": ["error_rate"] * 54,
             "n": [2**j for _ in range(9) for j in range(6)], "seed": [-1] * 54,
