@@ -53,9 +53,9 @@ from numpy.typing import NDArray
 
 from orchestrator.curves import learned
 from orchestrator.curves.families import FAMILIES, FamilyFits, fit_families, shapes
-from orchestrator.curves.learned import QuantileNet
 from orchestrator.curves.learning import LearningCurveFit
 from orchestrator.curves.measured import fold
+from orchestrator.curves.quantile_net import QuantileNet
 
 FloatArray = NDArray[np.float64]
 ROOT = Path(__file__).resolve().parents[1]
@@ -77,7 +77,7 @@ OURS = "ours, cross-validated by data set"
 FORECASTERS = (OURS, "families, averaged by fit", "power law with floor", "last value")
 POWER_LAW = [family.name for family in FAMILIES].index("power law with floor")
 MADE_FROM = ("scripts/train_learning_curves.py", *(f"orchestrator/curves/{name}.py" for name in (
-    "families", "features", "learned", "measured")))  # fmt: skip
+    "families", "features", "learned", "measured", "quantile_net")))  # fmt: skip
 """What the networks of the folds depend on, beside the data."""
 KEPT = b"networks of bench_learning_curves.py\n"
 
@@ -257,7 +257,8 @@ def _power_law(task: Task) -> Forecast:
     return float(np.clip(_fitted(task)[1][POWER_LAW], *task.bounds)), None
 
 
-def _peer(peer: str) -> Forecaster:
+def load_peer(peer: str) -> Callable[..., Any]:
+    """The function of FILE.py:FUNCTION."""
     path, _, name = peer.rpartition(":")
     spec = importlib.util.spec_from_file_location(Path(path).stem, path) if Path(path).is_file() else None
     if spec is None or spec.loader is None:
@@ -266,6 +267,12 @@ def _peer(peer: str) -> Forecaster:
     spec.loader.exec_module(module)
     if not callable(function := getattr(module, name, None)):
         raise SystemExit(f"--peer {peer}: the file has no function {name}")
+    found: Callable[..., Any] = function
+    return found
+
+
+def _peer(peer: str) -> Forecaster:
+    function = load_peer(peer)
 
     def forecast(task: Task) -> Forecast:
         try:

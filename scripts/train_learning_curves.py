@@ -15,40 +15,26 @@ One thread and fixed seeds: the same versions give the same file to the last dig
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
-import torch
-from torch import Tensor, nn
+import quantile_training
+from quantile_training import SEED, Settings, Table, derived, text_of, write_or_check
 
 from orchestrator.curves.families import FAMILIES
 from orchestrator.curves.features import describe
-from orchestrator.curves.learned import LEVELS, MEDIAN, START, QuantileNet, Spread, design, unit_of
+from orchestrator.curves.learned import START, design, unit_of
 from orchestrator.curves.measured import FoldedSizes, fold
+from orchestrator.curves.quantile_net import QuantileNet
 
 TARGET = Path(__file__).parents[1] / "orchestrator" / "curves" / "learned.json"
-SEED = 0
-N_MEMBERS = 3
-HIDDEN = (64, 32)
-EPOCHS = 25
-BATCH_SIZE = 512
-LEARNING_RATE = 3e-3
-WEIGHT_DECAY = 0.02
-DROPOUT = 0.05
-LEVEL_WEIGHT = np.where(np.isin(LEVELS, [0.05, 0.5, 0.95]), 4.0, 1.0)
-"""The median and the ends of the 90% interval are what is told and decided on."""
-N_FOLDS = 5
+SETTINGS = Settings(hidden=(64, 32), epochs=25, batch_size=512, weight_decay=0.02, dropout=0.05, n_folds=5)
 N_TWINS = 5
-N_KNOTS = 4
-LOW, HIGH = (int(np.flatnonzero(level == LEVELS)[0]) for level in (0.05, 0.95))
-DIGITS = 4
 
 SHARES = (0.05, 0.1, 0.25, 0.5)
 LADDER = (0.01, 0.02, 0.05, 0.1, 0.2)
@@ -82,23 +68,6 @@ class Example:
     target_n: float
     target: float
     weight: float
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """Examples as matrices; target and unit in the units of the network."""
-
-    x: np.ndarray
-    target: np.ndarray
-    weight: np.ndarray
-    dataset: np.ndarray
-    inputs: tuple[str, ...]
-
-    def of(self, datasets: Iterable[str], *, without: bool = False) -> Table:
-        """The rows of some data sets; or all others. Synthetic rows are never held out."""
-        mask = np.isin(self.dataset, list(datasets))
-        mask = ~mask if without else mask & (self.dataset != "")
-        return Table(self.x[mask], self.target[mask], self.weight[mask], self.dataset[mask], self.inputs)
 
 
 def load_curves(folder: Path) -> list[Curve]:
@@ -254,91 +223,6 @@ def tabulate(examples: Sequence[Example]) -> Table:
     return Table(np.array(rows), np.array(target), np.array(weight), datasets, inputs)
 
 
-class _Net(nn.Module):
-    def __init__(self, n_inputs: int) -> None:
-        super().__init__()
-        first, second = HIDDEN
-        self.layers = nn.ModuleList(
-            [nn.Linear(n_inputs, first), nn.Linear(first, second), nn.Linear(second, len(LEVELS))]
-        )
-        self.drop = nn.Dropout(DROPOUT)
-        with torch.no_grad():  # the first forecast: the last value, with narrow quantiles
-            last = self.layers[-1]
-            last.weight *= 0.3
-            last.bias[:1] = 0.0
-            last.bias[1:] = -3.0
-
-    def forward(self, x: Tensor) -> Tensor:
-        for layer in list(self.layers)[:-1]:
-            x = self.drop(nn.functional.silu(layer(x)))
-        out = self.layers[-1](x)
-        step = nn.functional.softplus(out[:, 1:])
-        below = torch.cumsum(step[:, :MEDIAN].flip(1), 1).flip(1)
-        above = torch.cumsum(step[:, MEDIAN:], 1)
-        return torch.cat([out[:, :1] - below, out[:, :1], out[:, :1] + above], 1)
-
-
-def train(table: Table, seed: int = SEED, n_members: int = N_MEMBERS) -> QuantileNet:
-    """Fit the networks by the pinball loss, in percentage points of the curves."""
-    torch.set_num_threads(1)
-    scale = np.nanstd(table.x, axis=0)
-    net = QuantileNet(
-        inputs=table.inputs, centre=np.nanmean(table.x, axis=0), scale=np.where(scale > 1e-6, scale, 1.0), members=(),
-        spread=Spread(),
-    )  # fmt: skip
-    x = torch.tensor(net.standardise(table.x), dtype=torch.float32)
-    target = torch.tensor(table.target, dtype=torch.float32)
-    weight = torch.tensor(table.weight / table.weight.mean(), dtype=torch.float32)
-    return replace(net, members=tuple(_train_member(x, target, weight, seed * 100 + i) for i in range(n_members)))
-
-
-def _train_member(x: Tensor, target: Tensor, weight: Tensor, seed: int) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
-    torch.manual_seed(seed)
-    model = _Net(x.shape[1])
-    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
-    n_batches = len(x) // BATCH_SIZE
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, LEARNING_RATE, total_steps=EPOCHS * n_batches, pct_start=0.15
-    )
-    level = torch.tensor(LEVELS, dtype=torch.float32)
-    level_weight = torch.tensor(LEVEL_WEIGHT / LEVEL_WEIGHT.sum(), dtype=torch.float32)
-    for _ in range(EPOCHS):
-        for rows in torch.randperm(len(x)).split(BATCH_SIZE)[:n_batches]:
-            error = target[rows][:, None] - model(x[rows])
-            pinball = torch.maximum(level * error, (level - 1) * error)
-            loss = ((pinball * level_weight).sum(1) * weight[rows]).mean()
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-    return tuple(
-        (layer.weight.detach().double().numpy(), layer.bias.detach().double().numpy()) for layer in model.layers
-    )
-
-
-def folds_of(datasets: Iterable[str], n_folds: int = N_FOLDS) -> list[list[str]]:
-    """Families of data sets dealt to folds: no curve is ever forecast by networks that saw its data set or a twin."""
-    names = np.random.default_rng(SEED).permutation(sorted({name for name in datasets if name}))
-    return [list(names[i::n_folds]) for i in range(n_folds)]
-
-
-def spread_of(pairs: Sequence[tuple[QuantileNet, Table]]) -> Spread:
-    """Factors below and above the median that leave 5% of held-out targets outside on either side, near and far."""
-    ahead, below, above = [], [], []
-    for net, held_out in pairs:
-        told = net.told(net.standardise(held_out.x))
-        error = held_out.target - told[:, MEDIAN]
-        ahead.append(held_out.x[:, held_out.inputs.index("ahead")])
-        below.append(-error / (told[:, MEDIAN] - told[:, LOW]))
-        above.append(error / (told[:, HIGH] - told[:, MEDIAN]))
-    distance = np.concatenate(ahead)
-    group = np.searchsorted(np.quantile(distance, np.arange(1, N_KNOTS) / N_KNOTS), distance)
-    outer = [[float(np.quantile(np.concatenate(side)[group == k], 0.95)) for k in range(N_KNOTS)]
-             for side in (below, above)]  # fmt: skip
-    knots = [float(np.median(distance[group == k])) for k in range(N_KNOTS)]
-    return Spread(ahead=tuple(rounded(knots)), below=tuple(rounded(outer[0])), above=tuple(rounded(outer[1])))
-
-
 def build_table(folder: Path) -> Table:
     """All examples, measured and made up; of the measured ones ``dataset`` is the family of data sets."""
     rng = np.random.default_rng(SEED)
@@ -351,54 +235,22 @@ def build_table(folder: Path) -> Table:
 
 
 def cross_validated(table: Table) -> list[tuple[list[str], QuantileNet]]:
-    """For each fold its families of data sets, and networks that never saw them; spread by the other folds."""
-    bare = bare_folds(table)
-    pairs = [(net, table.of(fold)) for fold, net in bare]
-    return [
-        (fold, replace(net, spread=spread_of([pair for j, pair in enumerate(pairs) if j != i])))
-        for i, (fold, net) in enumerate(bare)
-    ]
-
-
-def bare_folds(table: Table) -> list[tuple[list[str], QuantileNet]]:
-    """For each fold its families of data sets, and networks that never saw them, with no spread yet."""
-    folds = folds_of(table.dataset)
-    return [(fold, train(table.of(fold, without=True), seed=1 + i)) for i, fold in enumerate(folds)]
-
-
-def rounded(value: Any) -> Any:
-    """Numbers to `DIGITS` significant digits, in lists."""
-    if isinstance(value, np.ndarray | list):
-        return [rounded(each) for each in value]
-    return float(f"{value:.{DIGITS}g}")
-
-
-def record_of(net: QuantileNet, n_examples: int, n_curves: int, n_datasets: int) -> dict[str, Any]:
-    """The content of ``learned.json``."""
-    return {
-        "version": 1,
-        "what": "quantiles of an error rate at a target size; read by orchestrator/curves/learned.py",
-        "derived_by": "scripts/train_learning_curves.py",
-        "data": f"LCDB 1.1 (Yan, Mohr and Viering, NeurIPS 2025, CC BY 4.0): {n_curves} curves of {n_datasets} data "
-        f"sets, {n_examples} examples with those made up from the families",
-        "spread": asdict(net.spread),
-        "levels": LEVELS.tolist(),
-        "inputs": {
-            name: {"centre": rounded(centre), "scale": rounded(scale)}
-            for name, centre, scale in zip(net.inputs, net.centre, net.scale, strict=True)
-        },
-        "members": [[{"weight": rounded(w), "bias": rounded(b)} for w, b in member] for member in net.members],
-    }
+    """For each fold its families of data sets, and networks that saw neither them nor a twin; spread by the others."""
+    return quantile_training.cross_validated(table, SETTINGS)
 
 
 def derive(folder: Path) -> str:
     """The text of ``learned.json``."""
-    table = build_table(folder)
-    spread = spread_of([(net, table.of(fold)) for fold, net in bare_folds(table)])
-    net = replace(train(table), spread=spread)
-    curves = load_curves(folder)
-    record = record_of(net, len(table.target), len(curves), len({curve.dataset for curve in curves}))
-    return json.dumps(record, separators=(",", ":")).replace('],"', '],\n"').replace("]},", "]},\n") + "\n"
+    table, curves = build_table(folder), load_curves(folder)
+    about = {
+        "version": 1,
+        "what": "quantiles of an error rate at a target size; read by orchestrator/curves/learned.py",
+        "derived_by": "scripts/train_learning_curves.py",
+        "data": f"LCDB 1.1 (Yan, Mohr and Viering, NeurIPS 2025, CC BY 4.0): {len(curves)} curves of "
+        f"{len({curve.dataset for curve in curves})} data sets, {len(table.target)} examples with those made up from "
+        "the families",
+    }
+    return text_of(about, derived(table, SETTINGS))
 
 
 def main() -> int:
@@ -406,16 +258,7 @@ def main() -> int:
     parser.add_argument("data", type=Path, help="folder with lcdb11.parquet")
     parser.add_argument("--check", action="store_true", help="compare with the file that is there; write nothing")
     options = parser.parse_args()
-    text = derive(options.data)
-    if not options.check:
-        TARGET.write_text(text, encoding="utf-8")
-        print(f"{TARGET.name}: {len(text.encode()) / 1e3:.0f} KB")
-        return 0
-    if text == TARGET.read_text(encoding="utf-8"):
-        print(f"{TARGET.name} is what comes out, to the last digit")
-        return 0
-    print(f"{TARGET.name} is not what comes out; run without --check and look at the difference", file=sys.stderr)
-    return 1
+    return write_or_check(TARGET, derive(options.data), check=options.check)
 
 
 if __name__ == "__main__":

@@ -2,33 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+import bench_learning_curves as bench
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-
-
-def load() -> ModuleType:
-    path = ROOT / "scripts" / "bench_learning_curves.py"
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
-bench = load()
 
 
 def curve(sizes: list[float], *, seeds: int = 1, source: str = "lcdb11") -> Any:
@@ -173,10 +157,7 @@ def test_the_last_value_and_the_families_forecast_a_power_law_as_they_should() -
         assert told[name][0] == pytest.approx(shown.target, abs=1e-3)  # the exponent's grid
 
 
-def test_a_limit_keeps_the_same_curves_and_a_peer_that_fails_is_counted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.syspath_prepend(ROOT / "scripts")  # as for a script that is run
+def test_a_limit_keeps_the_same_curves_and_a_peer_that_fails_is_counted(tmp_path: Path) -> None:
     names = [f"lcdb11/{i}" for i in range(9) for _ in range(6)]
     rows = {"source": ["lcdb11"] * 54, "curve_id": names, "dataset": names, "metric": ["error_rate"] * 54,
             "n": [2**j for _ in range(9) for j in range(6)], "seed": [-1] * 54,

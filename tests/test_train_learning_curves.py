@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
-from types import ModuleType
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import quantile_training
+import train_learning_curves as script
 
-ROOT = Path(__file__).resolve().parent.parent
+from orchestrator.curves.quantile_net import MEDIAN
 
-
-def load() -> ModuleType:
-    path = ROOT / "scripts" / "train_learning_curves.py"
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
-script = load()
+BRIEF = replace(script.SETTINGS, epochs=2)
 SIZES = np.round(16 * 2 ** (np.arange(60) / 8))
 
 
@@ -66,38 +53,33 @@ def test_the_ladder_takes_the_sizes_nearest_to_1_2_5_10_and_20_percent() -> None
 
 
 def test_every_data_set_is_in_one_fold_and_never_in_the_rows_its_networks_learn_from(table) -> None:
-    folds = script.folds_of(table.dataset)
+    folds = quantile_training.folds_of(table.group, 5)
 
     assert sorted(name for fold in folds for name in fold) == ["d0", "d1", "d2", "d3", "d4"]
     for fold in folds:
         learned_from, held_out = table.of(fold, without=True), table.of(fold)
-        assert not set(fold) & set(learned_from.dataset)
-        assert set(held_out.dataset) == set(fold)  # made-up curves belong to no data set and are never held out
+        assert not set(fold) & set(learned_from.group)
+        assert set(held_out.group) == set(fold)  # made-up curves belong to no data set and are never held out
         assert len(learned_from.target) + len(held_out.target) == len(table.target)
 
 
-def test_the_same_table_and_seed_give_the_same_networks_to_the_last_bit(table, monkeypatch) -> None:
-    monkeypatch.setattr(script, "EPOCHS", 1)
-
-    first, second = (script.train(table, seed=3, n_members=1) for _ in range(2))
+def test_the_same_table_and_seed_give_the_same_networks_to_the_last_bit(table) -> None:
+    first, second = (quantile_training.train(table, BRIEF, seed=3, n_members=1) for _ in range(2))
 
     for (weight, bias), (weight_again, bias_again) in zip(first.members[0], second.members[0], strict=True):
         assert (weight == weight_again).all()
         assert (bias == bias_again).all()
 
 
-def test_the_spread_makes_intervals_hold_90_percent_of_what_it_was_derived_from_within_5_points(
-    table, monkeypatch
-) -> None:
-    monkeypatch.setattr(script, "EPOCHS", 2)
-    net = script.train(table, n_members=1)
+def test_the_spread_makes_intervals_hold_90_percent_of_what_it_was_derived_from_within_5_points(table) -> None:
+    net = quantile_training.train(table, BRIEF, n_members=1)
 
-    spread = script.spread_of([(net, table)])
+    spread = quantile_training.spread_of([(net, table)])
 
     told = net.told(net.standardise(table.x))
-    median = told[:, [script.MEDIAN]]
+    median = told[:, [MEDIAN]]
     ahead = table.x[:, table.inputs.index("ahead")]
-    low, high = (median + (told - median) * spread.factors(ahead))[:, [script.LOW, script.HIGH]].T
+    low, high = (median + (told - median) * spread.factors(ahead))[:, [quantile_training.LOW, quantile_training.HIGH]].T
     # Straight lines between four knots, where each knot holds 90% of its quarter: 5 points.
     assert np.mean((table.target >= low) & (table.target <= high)) == pytest.approx(0.9, abs=0.05)
 

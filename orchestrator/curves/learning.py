@@ -25,6 +25,7 @@ from orchestrator.curves.families import FAMILIES, fit_families, shapes
 from orchestrator.curves.learning_prior import RUN_NOISE_DECAY, LearningCurvePrior, grid_for, prior_for
 from orchestrator.curves.measured import FoldedSizes, Numbers, checked, fold_learning_points
 from orchestrator.curves.power_law import FloatArray, Forecast, LogPoints, Posterior, even_uniforms, fit_posterior
+from orchestrator.curves.quantile_net import QuantileNet, at_probability
 from orchestrator.errors import EvidenceError
 from orchestrator.results import Interval
 
@@ -96,7 +97,7 @@ class LearningCurveFit:
     validation_size: int | None = None
     widen: float = 1.0
     """Stretches every distribution of the curve about its median: a hook for a ledger of outcomes."""
-    net: learned.QuantileNet | None = field(default=None, repr=False)
+    net: QuantileNet | None = field(default=None, repr=False)
     """Forecasts beyond the data; None for a metric without an upper bound, where the power law does."""
 
     @cached_property
@@ -248,7 +249,7 @@ class LearningCurveFit:
     def _beyond(self, ahead: FloatArray, u: FloatArray, at: FloatArray) -> FloatArray:
         """The networks' quantiles at probabilities ``at``, the power law's fading out just beyond the data."""
         told = self._told(self.measured.size[-1] * np.exp(ahead))
-        values = np.array([learned.at_probability(*each) for each in zip(told, at, strict=True)])
+        values = np.array([at_probability(*each) for each in zip(told, at, strict=True)])
         for row in np.flatnonzero(ahead < _FADED_IN):
             share = ahead[row] / _FADED_IN
             fading = np.quantile(self._power_law_at(ahead[row], u), at[row])
@@ -263,7 +264,7 @@ class LearningCurveFit:
             mean=(self.measured.mean - lower) / (upper - lower),
             deviation_ss=self.measured.deviation_ss / (upper - lower) ** 2,
         )
-        return lower + (upper - lower) * self.net.quantiles(scaled, target)
+        return lower + (upper - lower) * learned.quantiles(self.net, scaled, target)
 
     def _noise(self, u: FloatArray, x: FloatArray) -> FloatArray:
         """Noise of one run at sizes x, relative to the largest; not taken to be smaller beyond it than at it."""

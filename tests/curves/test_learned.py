@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from orchestrator.curves import learned
 from orchestrator.curves.features import describe
-from orchestrator.curves.learned import LEVELS, MEDIAN, Spread, at_probability, design, shipped
+from orchestrator.curves.learned import design, quantiles, shipped
 from orchestrator.curves.measured import fold
+from orchestrator.curves.quantile_net import LEVELS, MEDIAN, Spread, at_probability
 
 SIZES = np.array([100.0, 200.0, 400.0, 800.0, 1600.0, 3200.0])
 FALLING = fold(SIZES, 0.1 + 0.3 * (SIZES / 100) ** -0.5)
@@ -40,24 +41,24 @@ def test_quantiles_are_finite_and_rise_for_any_curve_and_target(
     sizes = np.repeat(first * 2.0 ** np.arange(len(value)), n_seeds)
     measured = fold(sizes, np.clip(np.repeat(value, n_seeds) + 0.01 * np.sin(np.arange(len(sizes))), 0, 1))
 
-    quantiles = shipped().quantiles(measured, measured.size[-1] * np.array(ahead))
+    told = quantiles(shipped(), measured, measured.size[-1] * np.array(ahead))
 
-    assert quantiles.shape == (len(ahead), len(LEVELS))
-    assert np.isfinite(quantiles).all()
-    assert (np.diff(quantiles, axis=1) >= 0).all()
+    assert told.shape == (len(ahead), len(LEVELS))
+    assert np.isfinite(told).all()
+    assert (np.diff(told, axis=1) >= 0).all()
 
 
 def test_many_targets_at_once_are_the_same_as_each_alone() -> None:
     targets = np.array([5000.0, 20000.0, 80000.0])
 
-    together = shipped().quantiles(FALLING, targets)
+    together = quantiles(shipped(), FALLING, targets)
 
-    alone = [shipped().quantiles(FALLING, np.array([target]))[0] for target in targets]
+    alone = [quantiles(shipped(), FALLING, np.array([target]))[0] for target in targets]
     assert together == pytest.approx(np.array(alone), abs=1e-12)
 
 
 def test_what_is_drawn_has_the_quantiles_that_were_told() -> None:
-    row = shipped().quantiles(FALLING, np.array([20000.0]))[0]
+    row = quantiles(shipped(), FALLING, np.array([20000.0]))[0]
 
     drawn = at_probability(row, (np.arange(100_000) + 0.5) / 100_000)
 
@@ -112,5 +113,5 @@ def test_a_description_that_a_short_curve_cannot_have_is_missing_and_read_as_usu
 
 def test_a_curve_at_zero_error_still_has_a_unit() -> None:
     assert learned.unit_of(0.0) == learned.LEAST_UNIT
-    quantiles = shipped().quantiles(fold(SIZES, np.zeros(6)), np.array([6400.0]))[0]
-    assert np.abs(quantiles).max() < 0.01
+    told = quantiles(shipped(), fold(SIZES, np.zeros(6)), np.array([6400.0]))[0]
+    assert np.abs(told).max() < 0.01
