@@ -271,7 +271,8 @@ class LearningCurveFit:
         from scipy.special import ndtri, stdtrit
 
         std = self.noise_std * x ** (-0.5 * self.noise_decay)
-        unit = ndtri(u) if self.noise_dof == 0 else stdtrit(self.noise_dof + _PRIOR_DOF, u)
+        is_guessed = self.measured.replicate_dof == 0 and not self._knows_noise
+        unit = ndtri(u) if is_guessed else stdtrit(self.noise_dof + _PRIOR_DOF, u)
         noise: FloatArray = std[:, None] * unit
         return noise
 
