@@ -6,9 +6,10 @@ is held out is held out by group; how far quantiles must be stretched is read of
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -190,9 +191,14 @@ def text_of(about: dict[str, Any], net: QuantileNet) -> str:
     return json.dumps(record, separators=(",", ":")).replace('],"', '],\n"').replace("]},", "]},\n") + "\n"
 
 
-def write_or_check(path: Path, text: str, *, check: bool) -> int:
-    """Write the file, or say whether it is what came out; the exit code."""
-    if not check:
+def run(description: str | None, needs: str, path: Path, derive: Callable[[Path], str]) -> int:
+    """The command line of a script that derives a parameter file: write it, or with --check compare; the exit code."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, help=f"folder with {needs}")
+    parser.add_argument("--check", action="store_true", help="compare with the file that is there; write nothing")
+    options = parser.parse_args()
+    text = derive(options.data)
+    if not options.check:
         path.write_text(text, encoding="utf-8")
         print(f"{path.name}: {len(text.encode()) / 1e3:.0f} KB")
         return 0

@@ -14,7 +14,6 @@ One thread and fixed seeds: the same versions give the same file to the last dig
 
 from __future__ import annotations
 
-import argparse
 import re
 import sys
 from collections.abc import Sequence
@@ -24,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import quantile_training
-from quantile_training import SEED, Settings, Table, derived, text_of, write_or_check
+from quantile_training import SEED, Settings, Table, derived, run, text_of
 
 from orchestrator.curves.families import FAMILIES
 from orchestrator.curves.features import describe
@@ -253,13 +252,5 @@ def derive(folder: Path) -> str:
     return text_of(about, derived(table, SETTINGS))
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path, help="folder with lcdb11.parquet")
-    parser.add_argument("--check", action="store_true", help="compare with the file that is there; write nothing")
-    options = parser.parse_args()
-    return write_or_check(TARGET, derive(options.data), check=options.check)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(__doc__, "lcdb11.parquet", TARGET, derive))

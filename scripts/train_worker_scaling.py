@@ -11,7 +11,6 @@ jobs. Takes about a minute on one core.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import quantile_training
-from quantile_training import Settings, Table, derived, text_of, write_or_check
+from quantile_training import Settings, Table, derived, run, text_of
 
 from orchestrator.curves.learned_speedup import describe, design
 from orchestrator.curves.measured import fold
@@ -124,13 +123,5 @@ def derive(folder: Path) -> str:
     return text_of(about, derived(table, SETTINGS))
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path, help="folder with time.parquet")
-    parser.add_argument("--check", action="store_true", help="compare with the file that is there; write nothing")
-    options = parser.parse_args()
-    return write_or_check(TARGET, derive(options.data), check=options.check)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(__doc__, "time.parquet", TARGET, derive))

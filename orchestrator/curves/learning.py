@@ -108,7 +108,7 @@ class LearningCurveFit:
     def posterior(self) -> Posterior:
         """Of the bounded power law."""
         points, level = _log_points(self.measured, self.bounds, self.prior)
-        known = self.noise_std if self._knows_noise else self._noise_floor
+        known = self.noise_std if self._reads_scatter else self._noise_floor
         return fit_posterior(points, grid_for(self.prior), known / level)
 
     @cached_property
@@ -119,8 +119,8 @@ class LearningCurveFit:
         if dof > 0:
             shape = (measured.size / measured.size[-1]) ** -self.noise_decay
             found = float(np.sqrt((measured.deviation_ss / shape).sum() / dof))
-        elif self._knows_noise:
-            found = _noise_without_replicates(measured, self.bounds)[0]
+        elif self._reads_scatter:
+            found = self._scatter[0]
         else:
             found = self.posterior.median_noise * _log_points(measured, self.bounds, self.prior)[1]
         return max(found, self._noise_floor)
@@ -129,13 +129,17 @@ class LearningCurveFit:
     def noise_dof(self) -> float:
         """Degrees of freedom behind the noise: replicates beyond the first of each size; else what the scatter round
         a smooth curve is worth, beside the usual noise at such a level."""
-        if self.measured.replicate_dof > 0 or not self._knows_noise:
+        if self.measured.replicate_dof > 0 or not self._reads_scatter:
             return self.measured.replicate_dof
-        return _noise_without_replicates(self.measured, self.bounds)[1]
+        return self._scatter[1]
+
+    @cached_property
+    def _scatter(self) -> tuple[float, float]:
+        return _noise_without_replicates(self.measured, self.bounds)
 
     @property
-    def _knows_noise(self) -> bool:
-        """Whether single runs have a noise of their own here: of losses nothing was measured."""
+    def _reads_scatter(self) -> bool:
+        """Whether noise must come from the scatter of single runs; of losses nothing usual is known beside it."""
         return self.net is not None and self.measured.replicate_dof == 0
 
     @cached_property
@@ -271,7 +275,7 @@ class LearningCurveFit:
         from scipy.special import ndtri, stdtrit
 
         std = self.noise_std * x ** (-0.5 * self.noise_decay)
-        is_guessed = self.measured.replicate_dof == 0 and not self._knows_noise
+        is_guessed = self.measured.replicate_dof == 0 and not self._reads_scatter
         unit = ndtri(u) if is_guessed else stdtrit(self.noise_dof + _PRIOR_DOF, u)
         noise: FloatArray = std[:, None] * unit
         return noise

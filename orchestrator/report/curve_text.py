@@ -32,8 +32,8 @@ _MEANING = {
     "other curves did: train to a size that learns before deciding",
     "plateau": "doubling the data gains, as often as not, no more than one seed's luck; more data alone is hardly "
     "worth paying for",
-    "cliff-risk": "the interval at twice the data reaches a late drop of over 5 points in error; of such curves in "
-    "LCDB about one in five dropped so far; one more size would tell most",
+    "cliff-risk": "the interval at twice the data reaches a late drop of over 5 points in error; some "
+    "measured curves like it dropped so; one more size would tell most",
     "too-few-points": "fewer than 4 sizes; the interval rests mostly on what other curves looked like; measure another "
     "size before deciding",
     "no-replicates": "one run of each size; the noise between seeds is guessed from the scatter; repeat the largest "

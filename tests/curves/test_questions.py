@@ -58,15 +58,17 @@ def test_a_size_within_the_data_is_found_to_a_tenth(exponent: float, true_n: flo
     assert found.probability > 0.95
 
 
-@pytest.mark.parametrize("exponent", [0.5, 0.9])
-def test_a_size_of_twice_the_data_is_found_to_a_third_and_lies_in_the_interval(exponent: float) -> None:
+@pytest.mark.parametrize(("exponent", "tolerance"), [(0.5, 0.25), (0.9, 0.33)])
+def test_a_size_of_twice_the_data_is_found_to_a_quarter_or_near_a_floor_to_a_third_and_lies_in_the_interval(
+    exponent: float, tolerance: float
+) -> None:
     true_n = 2 * SIZES[-1]
     goal = float(power_law(true_n, 0.02, 0.4, exponent))
 
     found = size_to_reach(fit_of(0.02, 0.4, exponent), goal, 100 * SIZES[-1])
 
     # Near a floor a third of the size is 0.4 points of error, which is what the forecast is good to.
-    assert found.median_n == pytest.approx(true_n, rel=0.33)
+    assert found.median_n == pytest.approx(true_n, rel=tolerance)
     low, _, high = ends(found)
     assert low <= true_n <= high
 
