@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -128,10 +130,19 @@ def _drain_on_interrupt(narrator: Narrator) -> Iterator[_Drain]:
         drain.ask()
         narrator.say("stopping: running trials end, no new one starts; Ctrl-C again stops at once")
 
-    before = signal.signal(signal.SIGINT, handle)
+    def resend(unraisable: sys.UnraisableHookArgs) -> None:
+        """An interrupt that falls into a destructor, Ray's for one, is lost there behind a traceback: send it again."""
+        if unraisable.exc_type is KeyboardInterrupt:
+            threading.Timer(0.01, os.kill, (os.getpid(), signal.SIGINT)).start()
+        else:
+            hook(unraisable)
+
+    before, hook = signal.signal(signal.SIGINT, handle), sys.unraisablehook
+    sys.unraisablehook = resend
     try:
         yield drain
     finally:
+        sys.unraisablehook = hook
         signal.signal(signal.SIGINT, before)
 
 
