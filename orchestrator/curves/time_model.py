@@ -4,10 +4,12 @@
             + [validation / w + checkpoint] * epochs
 
 compute and data_wait are seconds of one worker per sample and may differ by w (workers on one machine share it); sync
-is seconds per optimiser step, 0 on one worker, and off the measured counts goes as a ring all-reduce, (w - 1) / w
-(Patarasuk and Yuan 2009). A rate is total seconds over total units, which weighs a run by its size. At a measured
-worker count the rates stand as measured; elsewhere the steady state as a whole follows `speedup`, whose interval widens
-with log(w / w_max), and the phases keep their measured shares. Start-up is paid once a run and never extrapolated.
+is seconds per optimiser step, 0 on one worker. These rates say how a run's steady time divides into phases, and what
+another batch size changes. How long it is in all comes from the steady seconds per sample, fitted jointly over data
+sizes and worker counts with run noise (`size_effect`), and at a count that was not measured from `speedup`, the same
+forecast that `worker_scaling.forecast` gives. There sync goes as a ring all-reduce, (w - 1) / w (Patarasuk and Yuan
+2009), and a data wait that grew over the measured counts goes on growing, as one source shared by all workers makes it;
+the forecast is never below these two. Start-up is paid once a run and never extrapolated.
 """
 
 from __future__ import annotations
@@ -19,22 +21,24 @@ from typing import Literal, NamedTuple
 import numpy as np
 from scipy.special import ndtri, stdtrit
 
-from orchestrator.curves.power_law import FloatArray, Posterior
-from orchestrator.curves.speedup import SIZE_DRIFT, TAIL, fit_speedup
+from orchestrator.curves.power_law import FloatArray
+from orchestrator.curves.size_effect import SizeEffect, fit_size_effect
+from orchestrator.curves.speedup import sample_log_seconds
 from orchestrator.errors import EvidenceError, UnderdeterminedFitError
+from orchestrator.results import Bottleneck
 
-Bottleneck = Literal["compute", "gradient sync", "data wait"]
-_STEADY: tuple[Literal["compute_s", "data_wait_s", "gradient_sync_s"], ...] = (
-    "compute_s",
-    "data_wait_s",
-    "gradient_sync_s",
-)
-
-RUN_NOISE = 0.034
-"""Run-to-run deviation of log time when no replicates tell: the larger of the medians within two sets of replicated
-Spark jobs (0.019 in C3O, 0.034 in the DOS runtime data)."""
-_RUN_NOISE_DOF = 2.0
+Steady = Literal["compute_s", "data_wait_s", "gradient_sync_s"]
+_STEADY: dict[Steady, Bottleneck] = {
+    "compute_s": "compute",
+    "data_wait_s": "data wait",
+    "gradient_sync_s": "gradient sync",
+}
+_STARTUP_NOISE = 0.5
+"""Run-to-run deviation of log start-up when no replicates tell: about the median over 110 groups of replicated trials,
+where it was 0.25 in the shortest trials and 0.4 to 0.7 in the others."""
+_STARTUP_NOISE_DOF = 2.0
 """What that prior weighs beside replicates; low, so that a few of them overrule it."""
+_HALF = np.array([0.5])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,27 +107,17 @@ class Rates(NamedTuple):
     """Per epoch."""
 
 
-class _Noise(NamedTuple):
-    """Run-to-run deviation of the log of a cost, and the degrees of freedom behind it, the prior's included."""
-
-    std: float
-    dof: float
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimeModel:
     """Costs by measured worker count, with noise and a diagnosis."""
 
     rates: dict[int, Rates]
-    effective_runs: dict[int, float]
-    """Runs behind the rates of a worker count, small ones counting for less (Kish's effective number)."""
-    steady_noise: _Noise
-    startup_noise: _Noise
-    speedup: Posterior
-    """Of log steady seconds per sample over log(workers / largest measured count)."""
+    cost: SizeEffect
+    """Steady seconds per sample, on all workers together."""
+    startup_std: float
+    """Run-to-run deviation of log start-up, of a normal as wide at 90% as Student's t of what is known."""
     samples_per_step: float
-    """Rows per optimiser step in the measurements, the batch that ``speedup`` was measured with."""
-    largest_n_samples: int
+    """Rows per optimiser step in the measurements, the batch that ``cost`` was measured with."""
     diagnosis: tuple[str, ...]
     """Any of single-measurement, single-worker-count, no-replicates; empty when there is nothing to say."""
 
@@ -150,29 +144,43 @@ class TimeModel:
             n_samples=n_samples, epochs=epochs, global_batch_size=global_batch_size, workers=workers, size=size
         )
         typical = self._typical(n_samples, epochs, global_batch_size, workers)
-        pace = np.exp(self._log_pace(workers, n_samples, rng, size))
-        steady = {name: typical[name] * pace for name in (*_STEADY, "validation_s")}
-        if workers not in self.rates:
-            _move_excess_to_sync(steady, typical, pace, first_sync=max(self.rates) == 1 and workers > 1)
+        luck = np.exp(self._log_luck(workers, n_samples, rng, size))
+        scaling = np.exp(self._log_scaling(workers, rng.random(size)))
+        steady = self._steady(typical, luck * np.exp(self._log_size_pace(workers, n_samples)), scaling, workers)
         return TimeSamples(
-            startup_s=typical["startup_s"] * np.exp(self._new_run(self.startup_noise, workers, rng, size)),
-            checkpoint_s=typical["checkpoint_s"] * np.exp(self._new_run(self.steady_noise, workers, rng, size)),
+            startup_s=typical["startup_s"] * np.exp(self.startup_std * rng.standard_normal(size)),
             compute_s=steady["compute_s"],
             data_wait_s=steady["data_wait_s"],
             gradient_sync_s=steady["gradient_sync_s"],
-            validation_s=steady["validation_s"],
+            validation_s=typical["validation_s"] * scaling * luck,
+            checkpoint_s=typical["checkpoint_s"] * luck,
         )
+
+    def steady_medians(
+        self, *, n_samples: int, epochs: int, global_batch_size: float, workers: int
+    ) -> dict[Bottleneck, float]:
+        """Seconds of compute, data wait and gradient sync of a typical run. Raises EvidenceError: a count below 1."""
+        _at_least_one(n_samples=n_samples, epochs=epochs, global_batch_size=global_batch_size, workers=workers)
+        typical = self._typical(n_samples, epochs, global_batch_size, workers)
+        pace = np.exp(np.array([self._log_size_pace(workers, n_samples)]))
+        steady = self._steady(typical, pace, np.exp(self._log_scaling(workers, _HALF)), workers)
+        return {name: float(steady[phase][0]) for phase, name in _STEADY.items()}
+
+    def median_total_s(self, *, n_samples: int, epochs: int, global_batch_size: int, workers: int) -> float:
+        """Seconds of a typical run, start-up included. Raises EvidenceError: a count below 1."""
+        steady = self.steady_medians(
+            n_samples=n_samples, epochs=epochs, global_batch_size=global_batch_size, workers=workers
+        )
+        typical = self._typical(n_samples, epochs, global_batch_size, workers)
+        validation = typical["validation_s"] * float(np.exp(self._log_scaling(workers, _HALF))[0])
+        return sum(steady.values()) + typical["startup_s"] + typical["checkpoint_s"] + validation
 
     def bottleneck(self, workers: int) -> Bottleneck:
         """The largest steady phase on that many workers, at the measured batch size. Raises EvidenceError."""
-        _at_least_one(workers=workers)
-        step = self._typical(self.samples_per_step, 1, self.samples_per_step, workers)
-        pace = np.array([self._median_pace(workers)])
-        phases: dict[str, FloatArray] = {name: step[name] * pace for name in _STEADY}
-        if workers not in self.rates:
-            _move_excess_to_sync(phases, step, pace, first_sync=max(self.rates) == 1 and workers > 1)
-        names: tuple[Bottleneck, ...] = ("compute", "data wait", "gradient sync")
-        return names[int(np.argmax([phases[name][0] for name in _STEADY]))]
+        phases = self.steady_medians(
+            n_samples=int(self.cost.largest_n), epochs=1, global_batch_size=self.samples_per_step, workers=workers
+        )
+        return max(phases, key=lambda name: phases[name])
 
     def largest_useful_workers(
         self,
@@ -195,7 +203,10 @@ class TimeModel:
             raise EvidenceError("candidates is empty; pass the worker counts to choose from, e.g. full_run.workers")
         ordered = sorted(set(candidates))
         _at_least_one(workers=ordered[0])
-        seconds = [self._median_total_s(n_samples, epochs, global_batch_size, w) for w in ordered]
+        seconds = [
+            self.median_total_s(n_samples=n_samples, epochs=epochs, global_batch_size=global_batch_size, workers=w)
+            for w in ordered
+        ]
         useful = ordered[0]
         for v, w, before, after in zip(ordered, ordered[1:], seconds, seconds[1:], strict=False):
             if before / after - 1 < min_marginal_efficiency * (w / v - 1):
@@ -203,13 +214,8 @@ class TimeModel:
             useful = w
         return useful
 
-    def _median_total_s(self, n_samples: int, epochs: int, batch: int, workers: int) -> float:
-        typical = self._typical(n_samples, epochs, batch, workers)
-        paced = sum(typical[name] for name in (*_STEADY, "validation_s"))
-        return typical["startup_s"] + typical["checkpoint_s"] + paced * self._median_pace(workers)
-
     def _typical(self, n_samples: float, epochs: int, batch: float, workers: int) -> dict[str, float]:
-        """Seconds per phase by the physics alone; off the measured counts still to be multiplied by the pace."""
+        """Seconds per phase by the rates alone; the steady ones still to be multiplied by the pace."""
         rates = self.rates.get(workers) or self._rates_off_grid(workers)
         per_worker = n_samples * epochs / workers
         return {
@@ -222,45 +228,85 @@ class TimeModel:
         }
 
     def _rates_off_grid(self, workers: int) -> Rates:
-        """Costs of the nearest measured count (in the log), sync by the ring and validation by the share of rows."""
+        """Costs of the nearest measured count (in the log), sync by the ring, validation by the share of rows."""
         near = min(self.workers, key=lambda w: (abs(np.log(w / workers)), w))
         rates = self.rates[near]
         sync_from = near if near > 1 else next((w for w in self.workers if w > 1), 1)
         ring = (1 - 1 / workers) / (1 - 1 / sync_from) if sync_from > 1 else 0.0
         return rates._replace(
+            data_wait_s=rates.data_wait_s + self._wait_growth(near) * max(workers - near, 0),
             gradient_sync_s=self.rates[sync_from].gradient_sync_s * ring,
             validation_s=rates.validation_s * near / workers,
         )
 
-    def _physics_log_s_per_sample(self, workers: int) -> float:
+    def _wait_growth(self, workers: int) -> float:
+        """By how much another worker raises each one's wait per sample, from the step up to that measured count.
+
+        A source that all workers share has them wait (w * its seconds per sample - compute), a line in w.
+        """
+        below = [w for w in self.workers if w < workers]
+        if not below:
+            return 0.0
+        rise = self.rates[workers].data_wait_s - self.rates[below[-1]].data_wait_s
+        return max(rise / (workers - below[-1]), 0.0)
+
+    def _log_rates_s_per_sample(self, workers: int) -> float:
         step = self._typical(self.samples_per_step, 1, self.samples_per_step, workers)
         return float(np.log(sum(step[name] for name in _STEADY) / self.samples_per_step))
 
-    def _median_pace(self, workers: int) -> float:
-        """Steady time over what physics alone says; 1 at a measured count."""
+    def _reference(self, workers: int) -> int:
+        """The measured count whose noise and effect of the data size are taken: this one, else the largest."""
+        return workers if workers in self.rates else self.workers[-1]
+
+    def _log_size_pace(self, workers: int, n_samples: int) -> float:
+        """Log of the typical steady time for that data size, over the rates' (off the grid over the largest size's)."""
+        reference = self._reference(workers)
+        base = self._log_rates_s_per_sample(workers) if workers in self.rates else self.cost.median_level(reference)
+        return self.cost.median(reference, n_samples) - base
+
+    def _log_scaling(self, workers: int, u: FloatArray) -> FloatArray:
+        """Log steady time over the rates' at each probability ``u``, on a count that was not measured; else 0."""
         if workers in self.rates:
-            return 1.0
-        mean, _ = self.speedup.moments(float(np.log(workers / max(self.rates))), TAIL)
-        return float(np.exp(self.speedup.weight @ mean - self._physics_log_s_per_sample(workers)))
+            return np.zeros_like(u)
+        levels = np.array([self.cost.median_level(w) for w in self.workers])
+        log_s = sample_log_seconds(np.array(self.workers, dtype=np.float64), levels, workers, u)
+        largest = self.workers[-1]
+        floor = self._floor_s_per_sample(workers) * np.exp(levels[-1] - self._log_rates_s_per_sample(largest))
+        log_floor = float(np.log(max(floor, np.finfo(float).tiny)))
+        scaling: FloatArray = np.maximum(log_s, log_floor) - self._log_rates_s_per_sample(workers)
+        return scaling
 
-    def _log_pace(self, workers: int, n_samples: int, rng: np.random.Generator, size: int) -> FloatArray:
-        """Log of the factor on the steady phases: worker count not measured, larger data, and this run's own luck."""
-        out = self._new_run(self.steady_noise, workers, rng, size)
-        beyond = max(float(np.log(n_samples / self.largest_n_samples)), 0.0)
-        out += SIZE_DRIFT * np.sqrt(beyond) * rng.standard_normal(size)
-        if workers not in self.rates:
-            u = np.clip(rng.random((4, size)), 1e-12, 1 - 1e-12)
-            log_s, _ = self.speedup.draw(float(np.log(workers / max(self.rates))), TAIL, u)
-            out += log_s - self._physics_log_s_per_sample(workers)
-        return out
+    def _floor_s_per_sample(self, workers: int) -> float:
+        """What no number of workers shortens: gradient sync, and the time of a source that all of them share.
 
-    def _new_run(self, noise: _Noise, workers: int, rng: np.random.Generator, size: int) -> FloatArray:
-        """Log deviation of a new run from the estimate: its own noise, and that of the runs behind the estimate."""
-        behind = self.effective_runs.get(workers, np.inf)  # off the grid the speedup's level carries it
-        # A normal as wide at 90% as Student's t: the exponential of a t has no mean, and dollars are averaged.
-        heavier = float(stdtrit(noise.dof, 0.95) / ndtri(0.95))
-        draws: FloatArray = noise.std * heavier * np.sqrt(1 + 1 / behind) * rng.standard_normal(size)
-        return draws
+        Total times do not show it before it binds; a wait that was measured to grow with the workers does.
+        """
+        if workers < self.workers[-1]:
+            return 0.0
+        return self._rates_off_grid(workers).gradient_sync_s / self.samples_per_step + self._wait_growth(
+            self.workers[-1]
+        )
+
+    def _log_luck(self, workers: int, n_samples: int, rng: np.random.Generator, size: int) -> FloatArray:
+        """Log deviation from the typical time by this run's noise, its data size and what few runs leave open."""
+        reference = self._reference(workers)
+        return self.cost.draw(reference, n_samples, rng, size) - self.cost.median(reference, n_samples)
+
+    def _steady(
+        self, typical: dict[str, float], pace: FloatArray, scaling: FloatArray, workers: int
+    ) -> dict[Steady, FloatArray]:
+        """Seconds per steady phase.
+
+        From runs on one worker alone no sync is known: what exceeds ideal scaling is put down to it.
+        """
+        if max(self.rates) > 1 or workers == 1:
+            return {name: typical[name] * pace * scaling for name in _STEADY}
+        local = pace * np.minimum(scaling, 1.0)
+        return {
+            "compute_s": typical["compute_s"] * local,
+            "data_wait_s": typical["data_wait_s"] * local,
+            "gradient_sync_s": sum(typical[name] for name in _STEADY) * pace * np.maximum(scaling - 1, 0.0),
+        }
 
 
 def fit_time_model(measurements: Sequence[TimeMeasurement]) -> TimeModel:
@@ -275,57 +321,47 @@ def fit_time_model(measurements: Sequence[TimeMeasurement]) -> TimeModel:
     runs = sorted(measurements, key=lambda m: tuple(getattr(m, f.name) for f in fields(m)))
     groups = {w: [m for m in runs if m.workers == w] for w in sorted({m.workers for m in runs})}
     rates = {w: _rates(group) for w, group in groups.items()}
-    steady = {w: np.array([m.steady_s_per_sample for m in g]) for w, g in groups.items()}
-    levels = {w: float(np.log(np.average(steady[w], weights=_seen(g)))) for w, g in groups.items()}
     return TimeModel(
         rates=rates,
-        effective_runs={w: float(_seen(g).sum() ** 2 / (_seen(g) ** 2).sum()) for w, g in groups.items()},
-        steady_noise=_noise([(np.log(steady[w]), _seen(g)) for w, g in groups.items()]),
-        startup_noise=_startup_noise(groups),
-        speedup=fit_speedup(np.array(list(levels), dtype=np.float64), np.array(list(levels.values()))),
+        cost=fit_size_effect(
+            [m.workers for m in runs], [m.n_samples for m in runs], [m.steady_s_per_sample for m in runs]
+        ),
+        startup_std=_startup_std(groups),
         samples_per_step=sum(m.samples_seen for m in runs) / sum(m.steps for m in runs),
-        largest_n_samples=max(m.n_samples for m in runs),
         diagnosis=_diagnose(groups),
     )
 
 
-def _seen(group: Sequence[TimeMeasurement]) -> FloatArray:
-    return np.array([m.samples_seen for m in group], dtype=np.float64)
-
-
 def _rates(group: Sequence[TimeMeasurement]) -> Rates:
-    """Total seconds over total units, so that a long run weighs more than a short, noisy one."""
+    """Total seconds over total units. Validation and checkpoints are weighed by the samples seen as well.
+
+    Small runs come first, while the machine is still at other work: told from those below the largest size, half of the
+    trials' validation was missed by 12% either way, nine in ten by up to 65% without and 38% with that weight.
+    """
     workers, n_runs = group[0].workers, len(group)
     seen, steps = sum(m.samples_seen for m in group), sum(m.steps for m in group)
-    epochs = sum(m.epochs for m in group)
     return Rates(
         startup_s=sum(m.startup_s for m in group) / n_runs,
         compute_s=sum(m.compute_s for m in group) * workers / seen,
         data_wait_s=sum(m.data_wait_s for m in group) * workers / seen,
         gradient_sync_s=sum(m.gradient_sync_s for m in group) / steps if workers > 1 else 0.0,
-        validation_s=sum(m.validation_s for m in group) / epochs,
-        checkpoint_s=sum(m.checkpoint_s for m in group) / epochs,
+        validation_s=sum(m.validation_s / m.epochs * m.samples_seen for m in group) / seen,
+        checkpoint_s=sum(m.checkpoint_s / m.epochs * m.samples_seen for m in group) / seen,
     )
 
 
-def _noise(groups: Sequence[tuple[FloatArray, FloatArray]]) -> _Noise:
-    """Pooled deviation of log costs round their group's mean, at the largest run's size, with the prior's share.
+def _startup_std(groups: dict[int, list[TimeMeasurement]]) -> float:
+    """Pooled over worker counts, with the prior's share; as wide at 90% as Student's t.
 
-    Residuals are weighted by size over the largest size, so that small runs do not set the noise of a large one.
+    The exponential of a t has no mean, and dollars are averaged, so it is a normal.
     """
-    top = max(float(size.max()) for _, size in groups)
-    squares, dof = _RUN_NOISE_DOF * RUN_NOISE**2, _RUN_NOISE_DOF
-    for log_cost, size in groups:
-        residual = log_cost - np.average(log_cost, weights=size)
-        squares += float((size / top * residual**2).sum())
-        dof += len(size) - 1
-    return _Noise(float(np.sqrt(squares / dof)), dof)
-
-
-def _startup_noise(groups: dict[int, list[TimeMeasurement]]) -> _Noise:
-    timed = [np.array([m.startup_s for m in g if m.startup_s > 0]) for g in groups.values()]
-    logs = [(np.log(seconds), np.ones_like(seconds)) for seconds in timed if len(seconds)]
-    return _noise(logs) if logs else _Noise(RUN_NOISE, _RUN_NOISE_DOF)
+    squares, dof = _STARTUP_NOISE_DOF * _STARTUP_NOISE**2, _STARTUP_NOISE_DOF
+    for group in groups.values():
+        log_s = np.log([m.startup_s for m in group if m.startup_s > 0])
+        if len(log_s) > 1:
+            squares += float(((log_s - log_s.mean()) ** 2).sum())
+            dof += len(log_s) - 1
+    return float(np.sqrt(squares / dof) * stdtrit(dof, 0.95) / ndtri(0.95))
 
 
 def _diagnose(groups: dict[int, list[TimeMeasurement]]) -> tuple[str, ...]:
@@ -338,20 +374,7 @@ def _diagnose(groups: dict[int, list[TimeMeasurement]]) -> tuple[str, ...]:
     return tuple(name for name, holds in found.items() if holds)
 
 
-def _move_excess_to_sync(
-    phases: dict[str, FloatArray], typical: dict[str, float], pace: FloatArray, *, first_sync: bool
-) -> None:
-    """From runs on one worker alone no sync is known: what the pace takes beyond ideal scaling is put down to it."""
-    if not first_sync:
-        return
-    local = np.minimum(pace, 1.0)
-    excess = sum(typical[name] for name in _STEADY) * (pace - local)
-    phases["compute_s"] = typical["compute_s"] * local
-    phases["data_wait_s"] = typical["data_wait_s"] * local
-    phases["gradient_sync_s"] = np.asarray(excess)
-
-
-def _at_least_one(**counts: int) -> None:
+def _at_least_one(**counts: float) -> None:
     for name, count in counts.items():
         if count < 1:
             raise EvidenceError(f"{name} must be at least 1, got {count}")
