@@ -50,6 +50,7 @@ def score_outcome(
     training: TrainingResult,
     wall_time_s: float,
     cost_usd: float,
+    invoiced_usd: float | None = None,
     checkpoint_path: str,
     finished_at: str,
 ) -> Outcome:
@@ -60,7 +61,8 @@ def score_outcome(
         metric: Which of accuracy and loss was forecast.
         training: What came out.
         wall_time_s: Of the whole job, start-up included.
-        cost_usd: What the job came to at the quoted price.
+        cost_usd: What the job came to at the quoted prices.
+        invoiced_usd: The part of it that providers bill, where it was told apart.
         checkpoint_path: Where the model is.
         finished_at: UTC, ISO 8601.
     Raises: EvidenceError: The run reports no accuracy although accuracy was forecast.
@@ -73,6 +75,7 @@ def score_outcome(
         training=training,
         wall_time_s=wall_time_s,
         cost_usd=cost_usd,
+        invoiced_usd=invoiced_usd,
         forecast=forecast,
         metric_hit=_holds(forecast.metric, value),
         wall_time_hit=_holds(forecast.wall_time_s, wall_time_s),

@@ -15,17 +15,19 @@ what they share would cancel, so the gain's interval errs on the wide side.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from orchestrator.cost.full_run import PricedRun, price_full_run
-from orchestrator.cost.prices import PriceQuote
+from orchestrator.cost.full_run import PricedRun, RunSize, price_full_run
+from orchestrator.cost.job import RunTime
+from orchestrator.cost.rates import RateCard
 from orchestrator.curves.learning import LearningCurveFit, fit_learning_curve
 from orchestrator.curves.questions import bands, marginal_gain, oriented, turned
-from orchestrator.curves.worker_scaling import TimeMeasurement, TimeModel, fit_time_model
+from orchestrator.curves.worker_scaling import TimeMeasurement, TimeModel, diagnose_scaling, fit_time_model
 from orchestrator.errors import EvidenceError
 from orchestrator.evidence import Baseline, measure_baseline, points_of, seed_means, usable_results
 from orchestrator.intervals import FloatArray, draw, summarise
@@ -36,9 +38,10 @@ from orchestrator.results import (
     CurvePoint,
     DataSummary,
     Interval,
+    ScalingDiagnosis,
     TrialResult,
 )
-from orchestrator.spec import ExperimentSpec, Metric, Purchase
+from orchestrator.spec import ExperimentSpec, Metric
 from orchestrator.subsets import subset_size
 
 LEVEL = 0.9
@@ -64,6 +67,8 @@ class Forecasts:
     candidates: tuple[CandidateForecast, ...]
     curves: tuple[CurveBand, ...]
     baseline: Baseline
+    scaling: Mapping[str, ScalingDiagnosis]
+    """What more workers bring, by model."""
     left_out: tuple[LeftOut, ...]
     n_used: int
     n_excluded: int
@@ -86,7 +91,7 @@ def forecast_candidates(
     spec: ExperimentSpec,
     data: DataSummary,
     results: Sequence[TrialResult],
-    quotes: Mapping[Purchase, PriceQuote],
+    rates: RateCard,
     *,
     checkpoint_bytes: Mapping[str, int],
     rng_seed: int,
@@ -99,7 +104,7 @@ def forecast_candidates(
         spec: The config.
         data: The data set as prepared.
         results: All trials of the journal; those that do not belong are counted and left out.
-        quotes: A price for each purchase option.
+        rates: The prices of the config, with a quote for each purchase option.
         checkpoint_bytes: Size of a checkpoint by model; a model that is not in it takes the size its trials measured.
         rng_seed: Same seed, same forecast.
         n_draws: Joint draws per candidate.
@@ -132,7 +137,7 @@ def forecast_candidates(
     for position, name in enumerate(by_model):
         if name in times:
             candidates += _forecast_model(
-                spec, data, by_model[name], fits[name], times[name], quotes, name=name, baseline=baseline_draws,
+                spec, data, by_model[name], fits[name], times[name], rates, name=name, baseline=baseline_draws,
                 checkpoint_bytes=checkpoint_bytes.get(name) or _measured_checkpoint_bytes(by_model[name]),
                 seeds=(rng_seed, position + 1), launch_s=full_run_startup_s,
             )  # fmt: skip
@@ -141,6 +146,7 @@ def forecast_candidates(
         candidates=tuple(candidates),
         curves=tuple(curve_band(name, fit, by_model[name], metric, target) for name, fit in fits.items()),
         baseline=baseline,
+        scaling={name: _diagnose_scaling(spec, by_model[name], model, target) for name, model in times.items()},
         left_out=tuple(left_out),
         n_used=n_used,
         n_excluded=len(results) - n_used,
@@ -207,6 +213,11 @@ def _measured_checkpoint_bytes(own: Sequence[TrialResult]) -> int:
     return max(result.training.checkpoint_bytes for result in own if result.training is not None)
 
 
+def _measured_log_bytes(own: Sequence[TrialResult]) -> int:
+    """Of the largest trial's record in the journal; a full run writes one of the same form."""
+    return max(len(json.dumps(asdict(result))) for result in own)
+
+
 def _launch_note(launch_s: Interval | None) -> str:
     if launch_s is None:
         return _LAUNCH_NOT_MEASURED
@@ -219,7 +230,7 @@ def _forecast_model(
     own: Sequence[TrialResult],
     curve: LearningCurveFit,
     time_model: TimeModel,
-    quotes: Mapping[Purchase, PriceQuote],
+    rates: RateCard,
     *,
     name: str,
     baseline: FloatArray,
@@ -235,15 +246,21 @@ def _forecast_model(
     gain = metric - baseline if spec.decision.metric == "accuracy" else baseline - metric
     epochs = draw_epochs(spec, own, rng, n_draws)
     launch = np.zeros(n_draws) if launch_s is None else np.maximum(draw(launch_s, rng, n_draws), 0.0)
+    size = RunSize(
+        checkpoint_bytes=checkpoint_bytes, checkpoint_keep=spec.full_run.checkpoint.keep,
+        dataset_bytes=data.bytes_on_disk, log_bytes=_measured_log_bytes(own),
+    )  # fmt: skip
     forecasts = []
     for workers in spec.full_run.workers:
-        time = _draw_time(spec, time_model, n_samples, workers, epochs, np.random.default_rng([*seeds, workers]))
-        for purchase, quote in quotes.items():
+        drawn = _draw_time(spec, time_model, n_samples, workers, epochs, np.random.default_rng([*seeds, workers]))
+        time = RunTime(
+            training_s=drawn.training_s, startup_s=drawn.startup_s + launch,
+            checkpoint_interval_s=drawn.training_s / drawn.epochs, checkpoint_s=drawn.checkpoint_s / drawn.epochs,
+            startup_note=_launch_note(launch_s),
+        )  # fmt: skip
+        for purchase in rates.quotes:
             priced = price_full_run(
-                wall_time_s=time.training_s, startup_s=time.startup_s + launch, workers=workers, quote=quote,
-                pricing=spec.pricing, checkpoint_bytes=checkpoint_bytes, checkpoint_keep=spec.full_run.checkpoint.keep,
-                checkpoint_interval_s=time.training_s / time.epochs, checkpoint_s=time.checkpoint_s / time.epochs,
-                dataset_bytes=data.bytes_on_disk, startup_note=_launch_note(launch_s),
+                time, size, workers=workers, purchase=purchase, rates=rates, pricing=spec.pricing,
                 rng=np.random.default_rng([*seeds, workers, 1]),
             )  # fmt: skip
             candidate = Candidate(
@@ -251,6 +268,20 @@ def _forecast_model(
             )
             forecasts.append(_summarise(candidate, metric, gain, priced, spec, curve.noise_std))
     return forecasts
+
+
+def _diagnose_scaling(
+    spec: ExperimentSpec, own: Sequence[TrialResult], model: TimeModel, n_samples: int
+) -> ScalingDiagnosis:
+    """At the full run's size and a typical number of epochs, for the candidates' and the trials' worker counts."""
+    epochs = draw_epochs(spec, own, np.random.default_rng(0), 101)
+    return diagnose_scaling(
+        model,
+        n_samples=n_samples,
+        epochs=round(float(np.median(epochs))),
+        global_batch_size=spec.training.global_batch_size,
+        candidates=sorted({*spec.full_run.workers, *model.workers}),
+    )
 
 
 def draw_epochs(spec: ExperimentSpec, own: Sequence[TrialResult], rng: np.random.Generator, size: int) -> FloatArray:
@@ -307,7 +338,12 @@ def _summarise(
         probability=float(np.mean(gain_per_dollar >= spec.decision.min_gain_per_dollar)),
         bill=priced.bill,
         noise_units=float(np.mean(gain)) / noise_std if noise_std > 0 else None,
+        deadline_probability=_deadline_probability(priced.wall_time_s, spec.full_run.deadline_h),
     )
+
+
+def _deadline_probability(wall_time_s: FloatArray, deadline_h: float | None) -> float | None:
+    return None if deadline_h is None else float(np.mean(wall_time_s <= deadline_h * 3600))
 
 
 def curve_band(

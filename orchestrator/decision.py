@@ -25,7 +25,7 @@ from typing import Literal
 
 from orchestrator.candidates import Forecasts, forecast_candidates
 from orchestrator.checklist import WAYS_OUT, WORTH_IT, checklist
-from orchestrator.cost.prices import PriceQuote
+from orchestrator.cost.rates import RateCard
 from orchestrator.errors import EvidenceError
 from orchestrator.evidence import usable_results
 from orchestrator.intervals import format_probability, format_usd
@@ -40,7 +40,7 @@ from orchestrator.results import (
     Verdict,
     Veto,
 )
-from orchestrator.spec import ExperimentSpec, Metric, Purchase, digest
+from orchestrator.spec import ExperimentSpec, Metric, digest
 
 MAX_EXTRAPOLATION = 20.0
 """Target size over largest measured size. A policy limit: no coverage of ours was measured beyond it."""
@@ -60,7 +60,7 @@ def decide(
     spec: ExperimentSpec,
     data: DataSummary,
     results: Sequence[TrialResult],
-    quotes: Mapping[Purchase, PriceQuote],
+    rates: RateCard,
     *,
     checkpoint_bytes: Mapping[str, int],
     rng_seed: int = 0,
@@ -73,7 +73,7 @@ def decide(
         spec: The config.
         data: The data set as prepared.
         results: All trials of the journal, in any order.
-        quotes: `cost.prices.quotes` of the config.
+        rates: `cost.rates.rate_card` of the config.
         checkpoint_bytes: Size of a checkpoint by model, as the smoke stage measured it; may be empty.
         rng_seed: Seed of the joint draws.
         n_draws: Draws per candidate.
@@ -81,13 +81,13 @@ def decide(
     Raises: EvidenceError: No model has enough finished trials for a forecast.
     """
     forecasts = forecast_candidates(
-        spec, data, results, quotes, checkpoint_bytes=checkpoint_bytes, rng_seed=rng_seed, n_draws=n_draws,
+        spec, data, results, rates, checkpoint_bytes=checkpoint_bytes, rng_seed=rng_seed, n_draws=n_draws,
         full_run_startup_s=full_run_startup_s,
     )  # fmt: skip
     if not forecasts.candidates:
         reasons = "; ".join(f"{left.model}: {left.reason}" for left in forecasts.left_out)
         raise EvidenceError(f"no model can be forecast yet ({reasons})")
-    inputs = inputs_digest(spec, data, results, quotes, checkpoint_bytes, full_run_startup_s, rng_seed)
+    inputs = inputs_digest(spec, data, results, rates, checkpoint_bytes, full_run_startup_s, rng_seed)
     return judge(spec, data, results, forecasts, n_draws=n_draws, inputs=inputs, rng_seed=rng_seed)
 
 
@@ -130,6 +130,7 @@ def judge(
         n_trials=forecasts.n_used,
         n_excluded=forecasts.n_excluded,
         sweep_cost_usd=spent_usd,
+        scaling=forecasts.scaling.get(model),
         inputs_digest=digest([inputs, kind, asdict(best.candidate)]),
         seed=rng_seed,
     )
@@ -188,7 +189,7 @@ def _kind(
 def _is_out_of_reach(spec: ExperimentSpec, forecast: CandidateForecast, spent_usd: float) -> bool:
     """Whether even the low end of the interval breaks the budget or the deadline."""
     budget, deadline_h = spec.budget.max_cost_usd, spec.full_run.deadline_h
-    over = budget is not None and spent_usd + forecast.cost_usd.low > budget
+    over = budget is not None and spent_usd + forecast.bill.capped_usd.low > budget
     late = deadline_h is not None and forecast.wall_time_s.low > deadline_h * 3600
     return over or late
 
@@ -197,9 +198,10 @@ def limit_vetoes(spec: ExperimentSpec, forecast: CandidateForecast, spent_usd: f
     """Budget and deadline, held against the high end of the forecast."""
     vetoes = []
     budget, deadline_h = spec.budget.max_cost_usd, spec.full_run.deadline_h
-    if budget is not None and spent_usd + forecast.cost_usd.high > budget:
+    may_cost = forecast.bill.capped_usd.high
+    if budget is not None and spent_usd + may_cost > budget:
         reason = (
-            f"the full run may cost {format_usd(forecast.cost_usd.high)} on top of {format_usd(spent_usd)} spent, "
+            f"the full run may cost {format_usd(may_cost)} on top of {format_usd(spent_usd)} spent, "
             f"above the budget of {format_usd(budget)}"
         )
         way_out = "raise budget.max_cost_usd, lower full_run.fraction, or price a cheaper instance or purchase option"
@@ -232,6 +234,13 @@ def evidence_vetoes(forecast: CandidateForecast, curve: CurveBand) -> tuple[Veto
         )
         way_out = "add a larger fraction to sweep.fractions, so that the forecast can prove itself again"
         vetoes.append(Veto(name="backtest missed", reason=reason, way_out=way_out))
+    if forecast.candidate.workers > 1 and all(point.workers == 1 for point in curve.points):
+        reason = (
+            f"{forecast.candidate.workers} workers were forecast from trials on one, which exchange no gradients: "
+            "of such forecasts a 90% interval held fewer than half"
+        )
+        way_out = "add 2 to sweep.workers, or leave only 1 in full_run.workers"
+        vetoes.append(Veto(name="several workers never tried", reason=reason, way_out=way_out))
     largest = max(point.n_samples for point in curve.points)
     factor = forecast.candidate.n_samples / largest
     if factor > MAX_EXTRAPOLATION:
@@ -304,7 +313,7 @@ def inputs_digest(
     spec: ExperimentSpec,
     data: DataSummary,
     results: Sequence[TrialResult],
-    quotes: Mapping[Purchase, PriceQuote],
+    rates: RateCard,
     checkpoint_bytes: Mapping[str, int],
     full_run_startup_s: Interval | None,
     rng_seed: int,
@@ -320,8 +329,11 @@ def inputs_digest(
     del asked["data"]["source"]  # the fingerprint says what was read, wherever it lay
     # repr keeps every bit of a float, and a diverged loss (NaN) has no JSON.
     evidence = sorted([r.key, r.status, repr(r.training), repr(r.cost_usd)] for r in results)
-    prices = {
-        purchase: [repr(q.usd_per_instance_hour), q.workers_per_instance, q.cited] for purchase, q in quotes.items()
+    prices: dict[str, object] = {
+        purchase: [repr(q.usd_per_instance_hour), q.workers_per_instance, q.cited]
+        for purchase, q in rates.quotes.items()
     }
+    listed = {"storage": rates.storage, "transfer": rates.transfer}
+    prices |= {name: [repr(price.usd), price.cited] for name, price in listed.items() if price is not None}
     launch = None if full_run_startup_s is None else asdict(full_run_startup_s)
     return digest([asked, data.fingerprint, data.n_train, evidence, prices, dict(checkpoint_bytes), launch, rng_seed])

@@ -10,17 +10,19 @@ to it, so the same story holds on a laptop, on a cluster and in a test.
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from scipy.special import stdtrit
 
 from orchestrator.calibration import score_outcome
-from orchestrator.cost.full_run import price_full_run
-from orchestrator.cost.prices import PriceQuote
+from orchestrator.cost.full_run import RunSize, price_full_run
+from orchestrator.cost.job import RunTime
+from orchestrator.cost.rates import RateCard
 from orchestrator.decision import decide
 from orchestrator.errors import BudgetError, EvidenceError, NotApprovedError
 from orchestrator.intervals import format_usd
@@ -35,8 +37,8 @@ from orchestrator.ports import (
     Tracker,
     TrialRunner,
 )
-from orchestrator.results import Approval, CandidateForecast, DataSummary, Interval, Outcome, TrialResult, Verdict
-from orchestrator.spec import ExperimentSpec, Purchase, TrialSpec, trial_key
+from orchestrator.results import Approval, Bill, CandidateForecast, DataSummary, Interval, Outcome, TrialResult, Verdict
+from orchestrator.spec import ExperimentSpec, TrialSpec, trial_key
 
 Render = Callable[[ExperimentSpec, DataSummary, Evidence, Verdict], ReviewPage]
 StartRunner = Callable[[], AbstractContextManager[TrialRunner]]
@@ -48,7 +50,7 @@ class Experiment:
 
     spec: ExperimentSpec
     data: DataSummary
-    quotes: Mapping[Purchase, PriceQuote]
+    rates: RateCard
     journal: EvidenceStore
     tracker: Tracker
     console: Console
@@ -108,7 +110,9 @@ class _Recorder:
     def record(self, result: TrialResult) -> bool:
         """Keep one result; False when no further trial may start."""
         experiment = self._experiment
-        priced = replace(result, cost_usd=result.wall_time_s * result.trial.workers * _usd_per_worker_s(experiment))
+        priced = replace(
+            result, cost_usd=result.wall_time_s * result.trial.workers * experiment.rates.sweep_usd_per_worker_s
+        )
         experiment.journal.append("trial", priced)
         experiment.tracker.trial_finished(priced)
         self._tell(priced)
@@ -144,12 +148,6 @@ class _Recorder:
         self._experiment.console.say(f"so far, up to {done[-1]:.4g} of the data: {verdict.kind}: {verdict.reason}")
 
 
-def _usd_per_worker_s(experiment: Experiment) -> float:
-    """What a sweep worker costs: on-demand when it is quoted, because sweeps start now and are not interrupted."""
-    quote = experiment.quotes.get("on_demand") or next(iter(experiment.quotes.values()))
-    return quote.usd_per_instance_hour / quote.workers_per_instance / 3600
-
-
 def _cap_reached(experiment: Experiment) -> bool:
     spec = experiment.spec
     caps = {"sweep.max_cost_usd": spec.sweep.max_cost_usd, "budget.max_cost_usd": spec.budget.max_cost_usd}
@@ -177,18 +175,16 @@ def judge(experiment: Experiment) -> Verdict:
 
 
 def _decide(experiment: Experiment) -> Verdict:
-    return decide_on(experiment.spec, experiment.data, experiment.journal.view, experiment.quotes)
+    return decide_on(experiment.spec, experiment.data, experiment.journal.view, experiment.rates)
 
 
-def decide_on(
-    spec: ExperimentSpec, data: DataSummary, evidence: Evidence, quotes: Mapping[Purchase, PriceQuote]
-) -> Verdict:
+def decide_on(spec: ExperimentSpec, data: DataSummary, evidence: Evidence, rates: RateCard) -> Verdict:
     """The verdict that stored evidence leads to under a config. Raises EvidenceError: too few trials finished."""
     return decide(
         spec,
         data,
         evidence.results,
-        quotes,
+        rates,
         checkpoint_bytes={report.model: report.checkpoint_bytes for report in evidence.smoke},
         full_run_startup_s=launch_interval(evidence),
     )
@@ -229,12 +225,14 @@ def promote(experiment: Experiment, runner: FullRunner, forecast: CandidateForec
     experiment.journal.append("full_run_started", {"candidate": candidate, "forecast": forecast})
     experiment.console.say(f"full run: {candidate} ({candidate.n_samples:,} rows)")
     run = runner.run(candidate, forecast, experiment.console.say)
+    bill = _measured_bill(experiment, forecast, run)
     outcome = score_outcome(
         forecast=forecast,
         metric=verdict.metric,
         training=run.training,
         wall_time_s=run.wall_time_s,
-        cost_usd=_measured_cost_usd(experiment, forecast, run),
+        cost_usd=bill.total_usd.mean,
+        invoiced_usd=bill.capped_usd.mean,
         checkpoint_path=run.checkpoint_path,
         finished_at=experiment.now(),
     )
@@ -243,36 +241,43 @@ def promote(experiment: Experiment, runner: FullRunner, forecast: CandidateForec
     return outcome
 
 
-def _measured_cost_usd(experiment: Experiment, forecast: CandidateForecast, run: FullRunResult) -> float:
+def _measured_bill(experiment: Experiment, forecast: CandidateForecast, run: FullRunResult) -> Bill:
     """The forecast's own bill, with measured time and checkpoint size in place of the expected ones."""
     spec, candidate = experiment.spec, forecast.candidate
     no_time = np.zeros(1)
     priced = price_full_run(
-        wall_time_s=np.asarray([run.wall_time_s]),
-        startup_s=no_time,
+        RunTime(
+            training_s=np.asarray([run.wall_time_s]),
+            startup_s=no_time,
+            checkpoint_interval_s=no_time,
+            checkpoint_s=no_time,
+        ),
+        RunSize(
+            checkpoint_bytes=run.training.checkpoint_bytes,
+            checkpoint_keep=spec.full_run.checkpoint.keep,
+            dataset_bytes=experiment.data.bytes_on_disk,
+            log_bytes=len(json.dumps(asdict(run.training))),
+        ),
         workers=candidate.workers,
-        # Preemptions that happened are in the measured time; pricing them again as expected would count them twice.
-        quote=replace(experiment.quotes[candidate.purchase], purchase="on_demand"),
+        purchase=candidate.purchase,
+        rates=experiment.rates,
         pricing=spec.pricing,
-        checkpoint_bytes=run.training.checkpoint_bytes,
-        checkpoint_keep=spec.full_run.checkpoint.keep,
-        checkpoint_interval_s=no_time,
-        checkpoint_s=no_time,
-        dataset_bytes=experiment.data.bytes_on_disk,
         rng=np.random.default_rng(0),
+        is_over=True,
     )
-    return float(priced.cost_usd[0])
+    return priced.bill
 
 
 def check_budget(experiment: Experiment, forecast: CandidateForecast) -> None:
     """Raises BudgetError: what is spent and what the full run may cost do not fit the cap together."""
     cap = experiment.spec.budget.max_cost_usd
     spent = sum(result.cost_usd for result in experiment.journal.view.results)
-    spent += sum(outcome.cost_usd for outcome in experiment.journal.view.outcomes)
-    if cap is not None and spent + forecast.cost_usd.high > cap:
+    spent += sum(outcome.invoiced_usd or outcome.cost_usd for outcome in experiment.journal.view.outcomes)
+    may_cost = forecast.bill.capped_usd.high
+    if cap is not None and spent + may_cost > cap:
         raise BudgetError(
             f"budget.max_cost_usd is {format_usd(cap)}, {format_usd(spent)} is spent and the full run may cost "
-            f"{format_usd(forecast.cost_usd.high)}; raise the cap, or choose a cheaper candidate"
+            f"{format_usd(may_cost)}; raise the cap, or choose a cheaper candidate"
         )
 
 

@@ -6,10 +6,16 @@ is in US dollars. A value nobody measured is None, never zero.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Literal
 
 from orchestrator.spec import Purchase, TrialSpec
+
+CostKind = Literal["infrastructure", "people", "risk"]
+"""Risk is what is paid only because something goes wrong."""
+Bottleneck = Literal["compute", "gradient sync", "data wait"]
+"""The largest part of the steady time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,17 +133,78 @@ class BillLine:
     """Where the price comes from, with its date."""
     included: bool = True
     note: str = ""
+    kind: CostKind = "infrastructure"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sensitivity:
+    """How far one input alone moves the total of a bill."""
+
+    name: str
+    low: float
+    """The input at the low end of its own 90% interval, or at 10% below a value that is taken as known."""
+    high: float
+    unit: str
+    total_at_low_usd: float
+    total_at_high_usd: float
+    is_uncertain: bool
+    """True for an interval, False for the 10% either side of a known value."""
+
+    @property
+    def swing_usd(self) -> float:
+        return abs(self.total_at_high_usd - self.total_at_low_usd)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointAdvice:
+    """Seconds of work between two checkpoints: as it is done, as it should be, and where spot stops paying."""
+
+    interval_s: float
+    """One epoch, as the full run writes them."""
+    checkpoint_s: float
+    """What writing one takes."""
+    best_interval_s: float | None
+    """The interval of the shortest expected time; None where nothing interrupts the run."""
+    break_even_interval_s: float | None = None
+    """Above it spot costs more than on-demand; None when it was not asked for or at no interval costs less."""
+    time_share: float = 0.0
+    """Share of the training time spent writing checkpoints, in [0, 1)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bill:
-    """The itemised price of one candidate full run."""
+    """The itemised price of one candidate full run; totals are of the included lines."""
 
     lines: tuple[BillLine, ...]
     total_usd: Interval
     assumed: bool
     """True when times were measured on other hardware than the one priced."""
     warnings: tuple[str, ...] = ()
+    totals_usd: Mapping[CostKind, Interval] = field(default_factory=dict)
+    """What infrastructure, people and risk come to; a kind without an included line is not there."""
+    invoiced_usd: Interval | None = None
+    """The total without people's time: what a cap on dollars is held against."""
+    training_s: Interval | None = None
+    """Useful seconds of the job."""
+    billed_s: Interval | None = None
+    """Seconds its instances are paid for: start-up, training and what is done again, without waiting for machines."""
+    peak_storage_gb: float | None = None
+    """Data set, logs and one checkpoint more than is kept, because the new one is written before the old one goes."""
+    storage_usd_per_month: float | None = None
+    """What data set, checkpoints and logs go on costing while they are kept; None without a price."""
+    sensitivities: tuple[Sensitivity, ...] = ()
+    """Largest swing first."""
+    checkpoint: CheckpointAdvice | None = None
+    expected_interruptions: float | None = None
+    """Preemptions and failures of the job together, on average."""
+
+    @property
+    def capped_usd(self) -> Interval:
+        """What providers bill; the whole total where a bill does not tell the two apart."""
+        return self.invoiced_usd or self.total_usd
+
+    def lines_of(self, kind: CostKind) -> tuple[BillLine, ...]:
+        return tuple(line for line in self.lines if line.kind == kind)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,6 +240,38 @@ class CandidateForecast:
     bill: Bill
     noise_units: float | None = None
     """Expected gain over the standard deviation between seeds."""
+    deadline_probability: float | None = None
+    """P(time <= deadline); None without a deadline."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerScaling:
+    """What a typical run comes to on one worker count."""
+
+    workers: int
+    median_total_s: float
+    speedup: float
+    """Against the smallest candidate."""
+    parallel_efficiency: float
+    """Speedup over the ratio of workers; above 1 where a step is super-linear."""
+    bottleneck: Bottleneck
+    bottleneck_share: float
+    """Of compute, data wait and gradient sync together, in (0, 1]."""
+    measured: bool
+    """False: extrapolated to that worker count."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScalingDiagnosis:
+    """How far more workers help, and what stops them."""
+
+    candidates: tuple[WorkerScaling, ...]
+    """By rising worker count."""
+    largest_useful_workers: int
+    min_marginal_efficiency: float
+    """What the last useful step had to bring, as a share of what its added workers would ideally."""
+    findings: tuple[str, ...]
+    """One sentence each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -250,6 +349,8 @@ class Verdict:
     n_excluded: int
     """Journal trials left out: failed, or of another data fingerprint or training setting."""
     sweep_cost_usd: float
+    scaling: ScalingDiagnosis | None = None
+    """What more workers bring to the best candidate's model."""
     inputs_digest: str
     """Digest of spec, evidence, prices and of what they led to: an approval holds only for this."""
     seed: int = 0
@@ -276,6 +377,8 @@ class Outcome:
     """Of the whole job as the driver saw it, start-up included; this is what is paid for."""
     cost_usd: float
     forecast: CandidateForecast
+    invoiced_usd: float | None = None
+    """``cost_usd`` without people's time; None where nobody told them apart."""
     metric_hit: bool
     """Whether the 90% interval held the measured metric."""
     wall_time_hit: bool

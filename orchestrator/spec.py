@@ -7,6 +7,7 @@ Fractions are in (0, 1], money in US dollars, times carry their unit in the name
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import json
 import math
@@ -19,6 +20,7 @@ from orchestrator.errors import Fault, SpecValueError
 
 Scalar = bool | int | float | str | None
 Purchase = Literal["on_demand", "spot", "reserved"]
+Route = Literal["same_zone", "cross_zone", "inter_region", "cross_cloud", "internet_egress"]
 Metric = Literal["accuracy", "loss"]
 
 _STRICT: dict[str, Any] = {"extra": "forbid", "use_attribute_docstrings": True}
@@ -37,6 +39,10 @@ class _Checks:
 
     def positive(self, value: float | None, key: str) -> None:
         self.require(value is None or (math.isfinite(value) and value > 0), key, f"must be above 0, got {value}")
+
+    def not_negative(self, value: float | None, key: str) -> None:
+        ok = value is None or (math.isfinite(value) and value >= 0)
+        self.require(ok, key, f"must not be negative, got {value}")
 
     def done(self) -> None:
         if self._faults:
@@ -195,8 +201,101 @@ class ResourceSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SpotSpec:
+    """How often the cloud takes a spot instance back."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+
+    mean_uptime_h: float | None = None
+    """Mean hours between preemptions of one instance; None assumes what public traces show, widely spread."""
+    mean_downtime_h: float | None = None
+    """Mean hours until another instance can be had, which are waited for and not billed; None as above."""
+    history: str | None = None
+    """CSV file of when an instance could be had, in place of the means: columns available (1 or 0) and seconds."""
+
+    def __post_init__(self) -> None:
+        checks = _Checks()
+        means = [key for key in ("mean_uptime_h", "mean_downtime_h") if getattr(self, key) is not None]
+        checks.require(
+            self.history is None or not means, "history", f"replaces {' and '.join(means)}; give one of them"
+        )
+        checks.positive(self.mean_uptime_h, "mean_uptime_h")
+        checks.not_negative(self.mean_downtime_h, "mean_downtime_h")
+        checks.done()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StorageSpec:
+    """What is kept because of the full run: data set, checkpoints, logs."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+
+    usd_per_gb_month: float | None = None
+    """None takes the object storage price of the instance's cloud; a machine of one's own then has none."""
+    months: float = 1.0
+    """How long they are kept."""
+    data_gb: float | None = None
+    """Size of the stored data set; None takes the prepared data's."""
+
+    def __post_init__(self) -> None:
+        checks = _Checks()
+        checks.not_negative(self.usd_per_gb_month, "usd_per_gb_month")
+        checks.not_negative(self.months, "months")
+        checks.not_negative(self.data_gb, "data_gb")
+        checks.done()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransferSpec:
+    """What travels over a billed network because of the full run."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+
+    route: Route
+    """``same_zone`` is free; the others are priced per GB by the cloud that the bytes leave."""
+    gb: float | None = None
+    """GB that take it; None is the data set once and the kept checkpoints once."""
+    usd_per_gb: float | None = None
+    """None takes the list price of the instance's cloud."""
+
+    def __post_init__(self) -> None:
+        checks = _Checks()
+        checks.not_negative(self.gb, "gb")
+        checks.not_negative(self.usd_per_gb, "usd_per_gb")
+        checks.done()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeopleSpec:
+    """What people's time is worth; what is None is left out of the bill, and the bill says so."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+
+    engineer_usd_per_h: float | None = None
+    """Everything an hour costs, not the salary alone."""
+    engineer_h: float | None = None
+    """Hours a full run takes of somebody: setting up, watching, reading results."""
+    engineer_h_per_failure: float | None = None
+    """Hours somebody spends on a crash before the run goes on."""
+    delay_usd_per_day: float | None = None
+    """What a day until the model is there costs."""
+
+    def __post_init__(self) -> None:
+        checks = _Checks()
+        for key in ("engineer_usd_per_h", "engineer_h", "engineer_h_per_failure", "delay_usd_per_day"):
+            checks.not_negative(getattr(self, key), key)
+        hours = [key for key in ("engineer_h", "engineer_h_per_failure") if getattr(self, key) is not None]
+        checks.require(
+            self.engineer_usd_per_h is not None or not hours,
+            "engineer_usd_per_h",
+            f"is missing; {' and '.join(hours)} cannot be priced without it",
+        )
+        checks.done()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PricingSpec:
-    """What an hour of a worker costs: a cloud instance from the price table, or the owner's own figure."""
+    """What an hour of a worker costs, and what else a full run makes one pay for."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
 
@@ -204,13 +303,23 @@ class PricingSpec:
     """``cloud/type`` as in the price table, e.g. ``aws/g5.xlarge``."""
     region: str | None = None
     purchase: tuple[Purchase, ...] = ("on_demand",)
-    workers_per_instance: int = 1
+    workers_per_instance: int | None = None
+    """None takes the price table's: one worker per accelerator, one on a machine without any."""
     usd_per_worker_hour: float | None = None
     """Price of a machine of one's own; replaces ``instance``."""
-    spot_mean_uptime_h: float | None = None
-    """Mean hours between preemptions; needed to price spot, because no table can know it."""
-    checkpoint_storage_usd_per_gb_month: float = 0.023
-    checkpoint_months: float = 1.0
+    catalogue: str | None = None
+    """CSV file of prices to use in place of the table that comes along: in its columns, or SkyPilot's catalogue."""
+    catalogue_cloud: Literal["aws", "gcp", "azure"] | None = None
+    """The cloud of a SkyPilot catalogue, whose rows do not say it."""
+    catalogue_date: str | None = None
+    """The day a SkyPilot catalogue is good for, YYYY-MM-DD, because it states none."""
+    spot: SpotSpec = field(default_factory=SpotSpec)
+    storage: StorageSpec = field(default_factory=StorageSpec)
+    transfer: TransferSpec | None = None
+    """None: where data travel is not known, and egress is left out of the bill."""
+    people: PeopleSpec = field(default_factory=PeopleSpec)
+    mtbf_worker_h: float | None = None
+    """Mean hours between failures of one worker's hardware or software; None assumes a published figure."""
 
     def __post_init__(self) -> None:
         checks = _Checks()
@@ -227,12 +336,10 @@ class PricingSpec:
             )
             checks.require(self.region is not None, "region", f"is missing; {self.instance} is priced per region")
         checks.positive(self.usd_per_worker_hour, "usd_per_worker_hour")
-        checks.positive(self.spot_mean_uptime_h, "spot_mean_uptime_h")
+        checks.positive(self.mtbf_worker_h, "mtbf_worker_h")
         checks.require(len(self.purchase) > 0, "purchase", "is empty; [on_demand] is the least")
         checks.require(
-            "spot" not in self.purchase or self.spot_mean_uptime_h is not None,
-            "spot_mean_uptime_h",
-            "is missing; spot cannot be priced without the mean hours between preemptions",
+            len(set(self.purchase)) == len(self.purchase), "purchase", f"holds repeats: {', '.join(self.purchase)}"
         )
         checks.require(
             self.usd_per_worker_hour is None or self.purchase == ("on_demand",),
@@ -240,13 +347,25 @@ class PricingSpec:
             "has no meaning with usd_per_worker_hour; leave it out",
         )
         checks.require(
-            self.workers_per_instance >= 1,
+            self.workers_per_instance is None or self.workers_per_instance >= 1,
             "workers_per_instance",
             f"must be at least 1, got {self.workers_per_instance}",
         )
-        for key in ("checkpoint_storage_usd_per_gb_month", "checkpoint_months"):
-            checks.require(getattr(self, key) >= 0, key, f"must not be negative, got {getattr(self, key):g}")
+        for key in ("catalogue_cloud", "catalogue_date"):
+            has_meaning = self.catalogue is not None or getattr(self, key) is None
+            checks.require(has_meaning, key, "has no meaning without pricing.catalogue; leave it out")
+        checks.require(
+            _is_date(self.catalogue_date), "catalogue_date", f"must read YYYY-MM-DD, got {self.catalogue_date!r}"
+        )
         checks.done()
+
+
+def _is_date(text: str | None) -> bool:
+    try:
+        datetime.date.fromisoformat(text or "2000-01-01")
+    except ValueError:
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from orchestrator.cost.prices import PriceQuote, quotes
+from orchestrator.cost.rates import RateCard, rate_card
 from orchestrator.planner import plan_grid
 from orchestrator.results import DataSummary, EpochPoint, TimeSplit, TrainingResult, TrialResult
 from orchestrator.spec import (
@@ -20,7 +20,6 @@ from orchestrator.spec import (
     FullRunSpec,
     ModelSpec,
     PricingSpec,
-    Purchase,
     SweepSpec,
     TrainingSpec,
     TrialSpec,
@@ -79,8 +78,8 @@ class Synthetic:
         }
         return ExperimentSpec(**(values | other))
 
-    def quotes(self, spec: ExperimentSpec) -> dict[Purchase, PriceQuote]:
-        return quotes(spec.pricing, None, datetime.date(2026, 2, 1))
+    def rates(self, spec: ExperimentSpec) -> RateCard:
+        return rate_card(spec.pricing, None, None, datetime.date(2026, 2, 1))
 
     def results(
         self, spec: ExperimentSpec, *, trials: Sequence[TrialSpec] | None = None, rng_seed: int = 0

@@ -21,7 +21,7 @@ from orchestrator.spec import EarlyStoppingSpec, ExperimentSpec, PricingSpec, Tr
 def forecast(synthetic: Any, spec: ExperimentSpec, results: list[TrialResult] | None = None, **other: Any) -> Forecasts:
     values: dict[str, Any] = {"checkpoint_bytes": {}, "rng_seed": 0, "n_draws": 1000} | other
     found = synthetic.results(spec) if results is None else results
-    return forecast_candidates(spec, synthetic.data, found, synthetic.quotes(spec), **values)
+    return forecast_candidates(spec, synthetic.data, found, synthetic.rates(spec), **values)
 
 
 def test_candidates_are_models_times_workers_times_purchase_options(synthetic: Any) -> None:

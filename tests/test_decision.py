@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from orchestrator.candidates import Baseline, Forecasts
-from orchestrator.cost.prices import COLUMNS, parse_price_table, quotes
+from orchestrator.cost.prices import COLUMNS, parse_price_table
+from orchestrator.cost.rates import rate_card
 from orchestrator.decision import checklist_vetoes, choose, decide, evidence_vetoes, limit_vetoes
 from orchestrator.errors import EvidenceError
 from orchestrator.intervals import certain
@@ -33,7 +34,7 @@ from orchestrator.spec import BudgetSpec, ExperimentSpec, PricingSpec, TrackingS
 def verdict(synthetic: Any, spec: ExperimentSpec, results: list[TrialResult] | None = None, **other: Any) -> Verdict:
     found = synthetic.results(spec) if results is None else results
     values: dict[str, Any] = {"checkpoint_bytes": {}, "n_draws": 1000} | other
-    return decide(spec, synthetic.data, found, synthetic.quotes(spec), **values)
+    return decide(spec, synthetic.data, found, synthetic.rates(spec), **values)
 
 
 def candidate(
@@ -65,7 +66,7 @@ def chosen(synthetic: Any, *pool: CandidateForecast, threshold: float = 0.01, **
     models = {c.candidate.model for c in pool}
     forecasts = Forecasts(
         candidates=pool, curves=tuple(band(model) for model in sorted(models)), left_out=(), n_used=0, n_excluded=0,
-        baseline=Baseline(value=0.8, std_error=0.0, source="config"),
+        scaling={}, baseline=Baseline(value=0.8, std_error=0.0, source="config"),
     )  # fmt: skip
     return choose(synthetic.spec(decision={"min_gain_per_dollar": threshold}, **spec), forecasts, 0.0, 4000)
 
@@ -245,6 +246,7 @@ def test_a_run_past_the_deadline_is_vetoed(synthetic: Any) -> None:
             candidate(), band(backtest=(Interval(low=0.8, median=0.81, high=0.82, mean=0.81), 0.85)), "backtest missed",
             "from the smaller sizes 0.8 to 0.82 was forecast for the largest one, and 0.85 was measured",
         ),
+        (candidate(workers=2), band(), "several workers never tried", "from trials on one, which exchange no gradients"),
         (candidate(n=500_000), band(), "extrapolating too far", "100 times the samples of the largest trial"),
     ],
 )  # fmt: skip
@@ -262,6 +264,22 @@ def test_sound_evidence_has_no_veto() -> None:
     backtest = (Interval(low=0.8, median=0.85, high=0.9, mean=0.85), 0.89)
 
     assert evidence_vetoes(candidate(n=100_000), band(backtest=backtest, diagnosis=("plateau", "no-replicates"))) == ()
+
+
+def test_several_workers_that_were_tried_are_no_veto() -> None:
+    points = tuple(CurvePoint(n_samples=5000, value=0.9, seed=0, workers=workers) for workers in (1, 2))
+
+    assert evidence_vetoes(candidate(workers=4), band(points=points)) == ()
+
+
+def test_a_verdict_says_what_more_workers_bring(synthetic: Any) -> None:
+    found = verdict(synthetic, synthetic.spec(full_run={"workers": (1, 2, 4)})).scaling
+
+    assert found is not None
+    assert [each.workers for each in found.candidates] == [1, 2, 4]
+    assert [each.measured for each in found.candidates] == [True, True, False]
+    assert found.candidates[0].bottleneck == "compute"
+    assert 0 < found.candidates[1].parallel_efficiency < 1.05
 
 
 def test_a_failed_checklist_item_is_a_veto_but_the_odds_themselves_are_not() -> None:
@@ -330,7 +348,13 @@ def test_the_digest_does_not_change_because_a_day_went_by(synthetic: Any) -> Non
     days = (datetime.date(2026, 1, 22), datetime.date(2026, 12, 1))
 
     first, later = (
-        decide(spec, synthetic.data, synthetic.results(spec), quotes(spec.pricing, table, day), checkpoint_bytes={})
+        decide(
+            spec,
+            synthetic.data,
+            synthetic.results(spec),
+            rate_card(spec.pricing, table, None, day),
+            checkpoint_bytes={},
+        )
         for day in days
     )
 
@@ -353,7 +377,7 @@ def test_the_same_verdict_is_reached_at_any_scale_of_money(synthetic: Any) -> No
     kinds = set()
     for scale in (1e-6, 1.0, 1e6):
         spec = synthetic.spec(
-            pricing=PricingSpec(usd_per_worker_hour=scale, checkpoint_storage_usd_per_gb_month=0.0),
+            pricing=PricingSpec(usd_per_worker_hour=scale),
             decision={"baseline": 0.85, "min_gain_per_dollar": 1.0 / scale},
         )
         found = verdict(synthetic, spec)

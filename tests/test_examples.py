@@ -16,7 +16,7 @@ import pytest
 
 from orchestrator.backends.local import LocalRunner
 from orchestrator.config import load_config
-from orchestrator.cost.prices import quotes
+from orchestrator.cost.rates import rate_card
 from orchestrator.experiment import Experiment, sweep
 from orchestrator.ports import ReviewPage, TrialRunner
 from orchestrator.tracking.in_memory import InMemoryTracker
@@ -74,7 +74,8 @@ def test_the_loop_of_ones_own_comes_to_a_verdict(tmp_path: Path, monkeypatch: py
     with Journal.open(tmp_path / spec.name, now=lambda: NOW) as journal:
         verdict = sweep(
             Experiment(
-                spec=spec, data=data, quotes=quotes(spec.pricing, None, NOW.date()), journal=journal, tracker=tracker,
+                spec=spec, data=data, rates=rate_card(spec.pricing, None, None, NOW.date()), journal=journal,
+                tracker=tracker,
                 console=Silent(), now=NOW.isoformat,
                 render=lambda spec, data, evidence, verdict: ReviewPage(description="", figures={}, html=""),
             ),

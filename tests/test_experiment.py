@@ -21,7 +21,7 @@ import torch
 from scipy import stats
 
 from orchestrator.backends.local import LocalFullRunner, LocalRunner
-from orchestrator.cost.prices import quotes
+from orchestrator.cost.rates import rate_card
 from orchestrator.data.prepared import PreparedData, prepare
 from orchestrator.errors import BudgetError, EvidenceError, NotApprovedError
 from orchestrator.experiment import (
@@ -98,8 +98,9 @@ class Lab:
         """As a command opens it; the lock is let go with the block."""
         with Journal.open(run_folder(self.runs_dir, spec.name), now=lambda: NOW) as journal:
             yield Experiment(
-                spec=spec, data=self.digits.summary, quotes=quotes(spec.pricing, None, NOW.date()), journal=journal,
-                tracker=self.tracker, console=self.said, render=plain_page, now=NOW.isoformat, draining=draining,
+                spec=spec, data=self.digits.summary, rates=rate_card(spec.pricing, None, None, NOW.date()),
+                journal=journal, tracker=self.tracker, console=self.said, render=plain_page, now=NOW.isoformat,
+                draining=draining,
             )  # fmt: skip
 
     def sweep(self, spec: ExperimentSpec = SPEC, draining: Callable[[], bool] = lambda: False) -> Verdict | None:

@@ -37,7 +37,7 @@ def run_folder(synthetic: Any, tmp_path_factory: pytest.TempPathFactory) -> Path
         journal.append("experiment", {"spec": spec, "data": synthetic.data, "versions": {}, "config": None})
         for result in results:
             journal.append("trial", result)
-        verdict = decide(spec, synthetic.data, results, synthetic.quotes(spec), checkpoint_bytes={})
+        verdict = decide(spec, synthetic.data, results, synthetic.rates(spec), checkpoint_bytes={})
         journal.append("verdict", verdict)
     return folder
 

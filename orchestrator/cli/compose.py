@@ -14,14 +14,16 @@ from typing import TYPE_CHECKING
 
 from orchestrator import __version__
 from orchestrator.cli.console import Narrator
-from orchestrator.errors import ConfigError, UnknownExperimentError
+from orchestrator.errors import ConfigError, PriceError, UnknownExperimentError
 
 if TYPE_CHECKING:
-    from orchestrator.cost.prices import PriceQuote
+    from orchestrator.cost.prices import PriceTable
+    from orchestrator.cost.rates import RateCard
+    from orchestrator.cost.spot import SpotMarket
     from orchestrator.experiment import Experiment
     from orchestrator.ports import Evidence, ReviewPage, TrialRunner
     from orchestrator.results import DataSummary, Outcome, Verdict
-    from orchestrator.spec import ExperimentSpec, Purchase
+    from orchestrator.spec import ExperimentSpec, PricingSpec
     from orchestrator.tracking.journal import Journal, JournalView
     from orchestrator.tracking.mlflow_tracker import MlflowTracker
 
@@ -33,12 +35,46 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def quotes_of(spec: ExperimentSpec) -> dict[Purchase, PriceQuote]:
-    """Prices of the config's purchase options, today. Raises PriceError."""
-    from orchestrator.cost.prices import parse_price_table, quotes
+def rates_of(spec: ExperimentSpec) -> RateCard:
+    """All prices of a config, today. Raises PriceError."""
+    from orchestrator.cost.prices import parse_price_table
+    from orchestrator.cost.rates import rate_card
+    from orchestrator.cost.transfer import parse_transfer_table
 
-    text = resources.files("orchestrator.cost").joinpath("price_table.csv").read_text(encoding="utf-8")
-    return quotes(spec.pricing, parse_price_table(text, "orchestrator's price table"), _today())
+    today = _today()
+    listed = parse_transfer_table(_shipped("transfer_prices.csv"), "orchestrator's transfer prices", today=today)
+    shipped = parse_price_table(_shipped("price_table.csv"), "orchestrator's price table", today=today)
+    if spec.pricing.catalogue is None:
+        return rate_card(spec.pricing, shipped, listed, today, spot=_spot_history(spec.pricing.spot.history))
+    table = _catalogue_of(spec.pricing, spec.pricing.catalogue, today)
+    spot = _spot_history(spec.pricing.spot.history)
+    return rate_card(spec.pricing, table, listed, today, reference=shipped, spot=spot)
+
+
+def _shipped(name: str) -> str:
+    return resources.files("orchestrator.cost").joinpath(name).read_text(encoding="utf-8")
+
+
+def _catalogue_of(pricing: PricingSpec, path: str, today: date) -> PriceTable:
+    from orchestrator.cost.catalogue import parse_prices
+
+    text = _own_text(path, "pricing.catalogue", "of prices")
+    stated = None if pricing.catalogue_date is None else date.fromisoformat(pricing.catalogue_date)
+    return parse_prices(text, path, cloud=pricing.catalogue_cloud, date=stated, today=today)
+
+
+def _spot_history(path: str | None) -> SpotMarket | None:
+    from orchestrator.cost.availability import parse_availability
+
+    return None if path is None else parse_availability(_own_text(path, "pricing.spot.history", "of runs"), path)
+
+
+def _own_text(path: str, key: str, content: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise PriceError(f"{key} {path} cannot be read ({reason}); name a CSV file {content}") from error
 
 
 def _today() -> date:
@@ -99,7 +135,7 @@ def open_experiment(
                 Experiment(
                     spec=spec,
                     data=located.summary,
-                    quotes=quotes_of(spec),
+                    rates=rates_of(spec),
                     journal=journal,
                     tracker=tracker,
                     console=narrator,

@@ -10,7 +10,7 @@ import click
 
 from orchestrator import __version__
 from orchestrator.cli.fit import fit_command
-from orchestrator.cli.judge import decide_command, history, report, status, ui
+from orchestrator.cli.judge import decide_command, history, report, status, ui, what_if
 from orchestrator.cli.measure import config_group, plan, sweep
 from orchestrator.cli.scale import approve, promote, reject
 from orchestrator.errors import OrchestratorError
@@ -19,6 +19,7 @@ _EPILOG = """\b
 Examples:
   python -m orchestrator sweep configs/vision.yaml
   python -m orchestrator decide digits decision.min_gain_per_dollar=50
+  python -m orchestrator what-if digits pricing.purchase=spot
   python -m orchestrator fit points.csv --target-n 1000000
   python -m orchestrator report digits
 """
@@ -54,7 +55,8 @@ def cli() -> None:
 
 
 for command in (
-    plan, sweep, decide_command, fit_command, report, ui, status, approve, reject, promote, history, config_group,
+    plan, sweep, decide_command, what_if, fit_command, report, ui, status, approve, reject, promote, history,
+    config_group,
 ):  # fmt: skip
     cli.add_command(command)
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 @format_option
 def plan(config: str, overrides: tuple[str, ...], form: str) -> None:
     """Trials, dollars, hours, disk and checklist of a sweep; nothing is trained."""
-    from orchestrator.cli.compose import locate_data, quotes_of
+    from orchestrator.cli.compose import locate_data, rates_of
     from orchestrator.cli.planning import describe_plan
     from orchestrator.cli.preflight import preflight, require_rows
     from orchestrator.config import load_config
@@ -39,7 +39,7 @@ def plan(config: str, overrides: tuple[str, ...], form: str) -> None:
     preflight(spec, config)
     located = locate_data(spec, Narrator().say)
     require_rows(spec, config, located.summary)
-    click.echo(describe_plan(spec, located.summary, quotes_of(spec), form))
+    click.echo(describe_plan(spec, located.summary, rates_of(spec), form))
 
 
 @click.command()

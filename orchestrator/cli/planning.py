@@ -9,20 +9,25 @@ from dataclasses import replace
 from pathlib import Path
 
 from orchestrator.checklist import WORTH_IT, checklist
-from orchestrator.cost.prices import PriceQuote
-from orchestrator.errors import UnknownExperimentError
+from orchestrator.cost.full_run import hourly_usd
+from orchestrator.cost.rates import RateCard
+from orchestrator.errors import EvidenceError, UnknownExperimentError
 from orchestrator.evidence import usable_results
+from orchestrator.experiment import decide_on
 from orchestrator.intervals import format_usd
 from orchestrator.planner import estimate_sweep, plan_grid, remaining
-from orchestrator.results import CheckItem, DataSummary, TrialResult
-from orchestrator.spec import ExperimentSpec, Purchase, TrialSpec, trial_key
-from orchestrator.tracking.journal import Journal, run_folder
+from orchestrator.report.markdown import bill_text
+from orchestrator.results import CandidateForecast, CheckItem, DataSummary, TrialResult
+from orchestrator.spec import ExperimentSpec, TrialSpec, trial_key
+from orchestrator.tracking.journal import Journal, JournalView, run_folder
 from orchestrator.tracking.records import to_plain
 
 
-def describe_plan(spec: ExperimentSpec, data: DataSummary, quotes: Mapping[Purchase, PriceQuote], form: str) -> str:
-    """The plan as a table, as Markdown, or as JSON."""
-    results, checkpoint_bytes = _known(spec)
+def describe_plan(spec: ExperimentSpec, data: DataSummary, rates: RateCard, form: str) -> str:
+    """The plan as a table, as Markdown, or as JSON; with the full run's bill once there is evidence to make it from."""
+    view = _known(spec)
+    results = view.results if view else ()
+    checkpoint_bytes = {report.model: report.checkpoint_bytes for report in view.smoke} if view else {}
     trials = plan_grid(spec, data)
     done = {result.key for result in results if result.status == "finished"}
     left = remaining(trials, done, lambda trial: trial_key(spec, data.fingerprint, trial))
@@ -35,22 +40,28 @@ def describe_plan(spec: ExperimentSpec, data: DataSummary, quotes: Mapping[Purch
         "trials": f"{len(trials)} planned, {len(trials) - len(left)} measured, {len(left)} to run",
         "sweep dollars left": format_usd(estimate.cost_usd) if estimate.cost_usd is not None else unknown,
         "sweep hours left": f"{estimate.hours:.2f}, one trial at a time" if estimate.hours is not None else unknown,
-        "peak disk": f"{disk_gb:.2f} GB"
-        + ("" if checkpoint_bytes else " without checkpoints, whose size the smoke test measures"),
+        "peak disk": _storage_text(disk_gb, rates, has_checkpoints=bool(checkpoint_bytes)),
         "price": "; ".join(
-            f"{q.label} {format_usd(q.usd_per_instance_hour)} per hour ({q.cited})" for q in quotes.values()
+            f"{q.label} {format_usd(q.usd_per_instance_hour)} per hour ({q.cited})" for q in rates.quotes.values()
+        ),
+        "full run, per hour": ", ".join(
+            f"{workers} x {quote.purchase.replace('_', '-')} {format_usd(hourly_usd(workers, quote))}"
+            for quote in rates.quotes.values()
+            for workers in spec.full_run.workers
         ),
         "cap": format_usd(spec.budget.max_cost_usd) if spec.budget.max_cost_usd else "none (budget.max_cost_usd)",
     }
+    forecast, why_not = _forecast_bill(spec, data, view, rates)
     checks = [item for model in spec.models for item in _measured_so_far(spec, data, results, trials, model.name)]
     if form == "json":
-        plain = {"facts": facts, "trials": to_plain(list(trials)), "checklist": to_plain(list(checks))}
-        return json.dumps(plain, indent=2)
+        lists = {"trials": to_plain(list(trials)), "checklist": to_plain(list(checks))}
+        return json.dumps({"facts": facts, **lists, "full_run": to_plain(forecast)}, indent=2)
     grid = Counter((trial.model, trial.fraction, trial.workers) for trial in trials)
     rows = [f"{model:<12} {fraction:<9.4g} {workers:<8} {n}" for (model, fraction, workers), n in grid.items()]
     lines = [f"{key + ':':<20} {value}" for key, value in facts.items()]
     lines += ["", f"{'model':<12} {'fraction':<9} {'workers':<8} seeds", *rows, "", "checklist"]
     lines += [f"  {item.status:<12} {item.name}: {item.evidence}" for item in checks]
+    lines += ["", bill_text(forecast) if forecast else f"bill of the full run: {why_not}"]
     text = "\n".join(lines)
     return f"```\n{text}\n```" if form == "md" else text
 
@@ -66,13 +77,32 @@ def _measured_so_far(
     return [replace(item, name=f"{model}: {item.name}") for item in items if item.name != WORTH_IT]
 
 
-def _known(spec: ExperimentSpec) -> tuple[tuple[TrialResult, ...], dict[str, int]]:
-    """What an earlier sweep of that name left behind; nothing for a new one."""
+def _known(spec: ExperimentSpec) -> JournalView | None:
+    """What an earlier sweep of that name left behind; None for a new one."""
     try:
-        view = Journal.read(run_folder(Path(spec.runs_dir), spec.name))
+        return Journal.read(run_folder(Path(spec.runs_dir), spec.name))
     except UnknownExperimentError:
-        return (), {}
-    return view.results, {report.model: report.checkpoint_bytes for report in view.smoke}
+        return None
+
+
+def _forecast_bill(
+    spec: ExperimentSpec, data: DataSummary, view: JournalView | None, rates: RateCard
+) -> tuple[CandidateForecast | None, str]:
+    """The best candidate so far with its bill, or why there is none yet."""
+    if view is None:
+        return None, "unknown until the sweep has measured how long training takes"
+    try:
+        return decide_on(spec, data, view, rates).best, ""
+    except EvidenceError as error:
+        return None, f"unknown: {error}"
+
+
+def _storage_text(disk_gb: float, rates: RateCard, *, has_checkpoints: bool) -> str:
+    without = "" if has_checkpoints else " without checkpoints, whose size the smoke test measures"
+    if rates.storage is None:
+        return f"{disk_gb:,.3g} GB{without}; no price per month (pricing.storage.usd_per_gb_month)"
+    monthly = format_usd(disk_gb * rates.storage.usd)
+    return f"{disk_gb:,.3g} GB{without}; {monthly} per month in object storage ({rates.storage.cited})"
 
 
 def _peak_disk_bytes(spec: ExperimentSpec, data: DataSummary, checkpoint_bytes: Mapping[str, int]) -> int:

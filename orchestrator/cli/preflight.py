@@ -72,10 +72,10 @@ def _told(key: str, check: Callable[[], Fault | None]) -> Fault | None:
 
 
 def _check_prices(spec: ExperimentSpec) -> Fault | None:
-    from orchestrator.cli.compose import quotes_of
+    from orchestrator.cli.compose import rates_of
 
     try:
-        quotes_of(spec)
+        rates_of(spec)
     except PriceError as error:
         return Fault("pricing", str(error))
     return None

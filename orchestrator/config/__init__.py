@@ -100,6 +100,9 @@ def _build(tree: dict[str, Any], overrides: Sequence[str], source: str, faults: 
             origin[key] = override
         else:
             faults.append(fault)
+    pricing = tree.get("pricing")
+    if isinstance(pricing, dict) and isinstance(pricing.get("purchase"), str):
+        pricing["purchase"] = [pricing["purchase"]]  # one option is as good as a list of one
     found, spec = _faults_and_spec(tree)
     faults += [_with_origin(fault, origin) for fault in found]
     if faults or spec is None:

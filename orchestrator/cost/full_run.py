@@ -1,14 +1,17 @@
 """The bill of one candidate full run, line by line, from samples of its time.
 
-Instances are billed from the moment they are started to the end of the job: start-up, training, and what preemption
-makes them do again. A job of ``w`` workers takes ``ceil(w / workers_per_instance)`` instances, so part of the last
-one may idle:
+Instances are billed from the moment they are started to the end of the job: start-up, training, and what preemption and
+failure make them do again; waiting for the next machine is not billed, but delays. A job of ``w`` workers takes
+``ceil(w / workers_per_instance)`` instances, so part of the last one may idle:
 
     hours = (startup_s + training_s + rework_s) / 3600
-    cost  = price * ceil(w / k) * hours + GB * months * price per GB-month
+    cost  = price * ceil(w / k) * hours + GB * months * price + GB * price of the route
+            + engineer hours * rate + days * delay
 
-Each line is quantity times unit price; lines of one draw add up to its total exactly, and so do the means of the bill
-(quantiles do not add). What is not priced yet is listed as excluded with the reason, never as zero. 1 GB is 1e9 bytes.
+Infrastructure and people are what a run costs when all goes well, risk what it costs on top because something may not:
+work done again and the people who see to it. Each line is quantity times unit price; lines of one draw add up to its
+total exactly, and so do the means of the bill (quantiles do not add). What has no price is listed as left out with the
+reason, never as zero. 1 GB is 1e9 bytes.
 """
 
 from __future__ import annotations
@@ -18,15 +21,31 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from orchestrator.cost.failures import worker_failures
+from orchestrator.cost.job import Job, RunTime, checkpoint_advice, interruption_warnings, start_job
+from orchestrator.cost.lines import Ledger, UnitPrice
 from orchestrator.cost.prices import STALE_AFTER_DAYS, PriceQuote
-from orchestrator.cost.spot import sample_rework_s
-from orchestrator.errors import PriceError
-from orchestrator.intervals import FloatArray, certain, summarise
-from orchestrator.results import Bill, BillLine
-from orchestrator.spec import PricingSpec
+from orchestrator.cost.rates import RateCard
+from orchestrator.cost.sensitivity import Known, Uncertain, sensitivities
+from orchestrator.cost.spot import PreemptionDraws
+from orchestrator.intervals import FloatArray, summarise
+from orchestrator.results import Bill, Sensitivity
+from orchestrator.spec import PricingSpec, Purchase
 
 _SECONDS_PER_HOUR = 3600.0
+_SECONDS_PER_DAY = 86400.0
 _BYTES_PER_GB = 1e9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSize:
+    """Bytes a full run makes one keep."""
+
+    checkpoint_bytes: int
+    checkpoint_keep: int
+    dataset_bytes: int
+    log_bytes: int | None = None
+    """None when no log was measured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,183 +55,253 @@ class PricedRun:
     cost_usd: FloatArray
     """Shape (n,)."""
     wall_time_s: FloatArray
-    """Start-up, training and re-work together; what a deadline is held against. Shape (n,)."""
+    """Start-up, training, re-work and waiting together; what a deadline is held against. Shape (n,)."""
     bill: Bill
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Job:
-    """The seconds of one job on its instances; each array of shape (n,)."""
-
-    training_s: FloatArray
-    startup_s: FloatArray
-    rework_s: FloatArray | None
-    """None when machines are not taken away."""
-
-    @property
-    def total_s(self) -> FloatArray:
-        rework = 0.0 if self.rework_s is None else self.rework_s
-        return np.asarray(self.training_s + self.startup_s + rework, dtype=np.float64)
+def hourly_usd(workers: int, quote: PriceQuote) -> float:
+    """What the instances of that many workers cost for an hour, busy or not."""
+    return math.ceil(workers / quote.workers_per_instance) * quote.usd_per_instance_hour
 
 
 def price_full_run(
+    time: RunTime,
+    size: RunSize,
     *,
-    wall_time_s: FloatArray,
-    startup_s: FloatArray,
     workers: int,
-    quote: PriceQuote,
+    purchase: Purchase,
+    rates: RateCard,
     pricing: PricingSpec,
-    checkpoint_bytes: int,
-    checkpoint_keep: int,
-    checkpoint_interval_s: FloatArray,
-    checkpoint_s: FloatArray,
-    dataset_bytes: int,
-    startup_note: str = "",
     rng: np.random.Generator,
+    is_over: bool = False,
 ) -> PricedRun:
     """Price a full run from draws of its time.
 
     Args:
-        wall_time_s: Training seconds of the job without start-up or preemption, checkpoints included. Shape (n,).
-        startup_s: Seconds from the first billed one to steady state. Shape (n,).
+        time: What its parts take.
+        size: What it keeps on disk.
         workers: Data-parallel workers, at least 1.
-        quote: The price of an instance-hour and how many workers an instance holds.
-        pricing: Storage price, months kept, and for spot the mean up-time of one instance.
-        checkpoint_bytes: Size of one checkpoint.
-        checkpoint_keep: How many are kept.
-        checkpoint_interval_s: Training seconds between two checkpoints, writing included; spot redoes at most this.
-            Shape (n,).
-        checkpoint_s: Seconds one checkpoint takes. Shape (n,).
-        dataset_bytes: Size of the data, for the line that says its storage is not priced.
-        startup_note: What the start-up time does not include.
-        rng: For the number of preemptions; not drawn from for on-demand and reserved.
-    Raises: PriceError: Spot without ``pricing.spot_mean_uptime_h``.
+        purchase: How instances are bought; ``rates`` must quote it.
+        rates: The prices.
+        pricing: The config's quantities: months, GB, hours, mean times between interruptions.
+        rng: For the number of interruptions.
+        is_over: Whether ``time`` was measured at a run that has ended: what interrupted it is in its time already, and
+            nothing is expected on top.
     """
+    quote = rates.quotes[purchase]
     instances = math.ceil(workers / quote.workers_per_instance)
-    rework = None
-    if quote.purchase == "spot":
-        rework = _rework_s(pricing, instances, wall_time_s, startup_s, checkpoint_interval_s, checkpoint_s, rng)
-    job = _Job(training_s=wall_time_s, startup_s=startup_s, rework_s=rework)
-    priced = _instance_lines(job, workers, instances, quote, startup_note)
-    priced.append(_checkpoint_line(pricing, checkpoint_bytes, checkpoint_keep, len(wall_time_s)))
-    cost: FloatArray = np.add.reduce([samples for _, samples in priced])
-    bill = Bill(
-        lines=(*(line for line, _ in priced), *_excluded_lines(quote, dataset_bytes)),
-        total_usd=summarise(cost),
-        assumed=quote.assumed,
-        warnings=_warnings(quote, pricing),
-    )
-    return PricedRun(cost_usd=cost, wall_time_s=job.total_s, bill=bill)
-
-
-def _rework_s(
-    pricing: PricingSpec,
-    instances: int,
-    wall_time_s: FloatArray,
-    startup_s: FloatArray,
-    checkpoint_interval_s: FloatArray,
-    checkpoint_s: FloatArray,
-    rng: np.random.Generator,
-) -> FloatArray:
-    """Seconds lost to preemption. Losing any instance stops a synchronous job: its up-time is M over instances."""
-    if pricing.spot_mean_uptime_h is None:
-        raise PriceError("spot cannot be priced without pricing.spot_mean_uptime_h; give it, or leave spot out")
-    # Writing belongs to the interval; at least a thousandth of it is work, lest a slow disk divide by zero.
-    work_between_s = np.maximum(checkpoint_interval_s - checkpoint_s, checkpoint_interval_s / 1000)
-    return sample_rework_s(
-        wall_time_s * work_between_s / checkpoint_interval_s,
-        interval_s=work_between_s,
-        checkpoint_s=checkpoint_interval_s - work_between_s,
-        restart_s=startup_s,
-        mean_uptime_s=pricing.spot_mean_uptime_h * _SECONDS_PER_HOUR / instances,
+    job = start_job(
+        time,
+        workers=workers,
+        instances=instances,
+        market=rates.spot if purchase == "spot" else None,
+        failing=worker_failures(pricing.mtbf_worker_h),
         rng=rng,
+        is_over=is_over,
     )
-
-
-def _instance_lines(
-    job: _Job, workers: int, instances: int, quote: PriceQuote, startup_note: str
-) -> list[tuple[BillLine, FloatArray]]:
-    """Compute, start-up, re-work and the idle share of the last instance; each with its draws in dollars."""
-    busy = workers / quote.workers_per_instance
-    lines = [
-        _hours_line("training", job.training_s * busy, quote, f"{_workers(workers)}, {instances} x {quote.label}"),
-        _hours_line("start-up", job.startup_s * busy, quote, startup_note),
-    ]
-    if job.rework_s is not None:
-        note = "work done again and restarts after preemption, expected number drawn from a Poisson process"
-        lines.append(_hours_line("re-work after preemption", job.rework_s * busy, quote, note))
-    if instances > busy:
-        share = f"{instances - busy:.3g} of {instances} instances"
-        note = f"{_workers(workers)} {'leaves' if workers == 1 else 'leave'} {share} empty"
-        lines.append(_hours_line("idle share of the last instance", job.total_s * (instances - busy), quote, note))
-    return lines
-
-
-def _workers(count: int) -> str:
-    return "1 worker" if count == 1 else f"{count} workers"
-
-
-def _hours_line(item: str, instance_s: FloatArray, quote: PriceQuote, note: str) -> tuple[BillLine, FloatArray]:
-    hours = np.asarray(instance_s / _SECONDS_PER_HOUR, dtype=np.float64)
-    cost = hours * quote.usd_per_instance_hour
-    line = BillLine(
-        item=item,
-        quantity=summarise(hours),
-        unit="instance-hour",
-        unit_price_usd=quote.usd_per_instance_hour,
-        cost_usd=summarise(cost),
-        source=quote.cited,
-        note=note,
+    ledger = Ledger(len(time.training_s))
+    _add_instances(ledger, job, quote)
+    _add_storage(ledger, size, rates, pricing)
+    _add_transfer(ledger, size, rates, pricing)
+    _add_people(ledger, job, pricing)
+    _add_risk(ledger, job, quote, pricing)
+    if purchase == "reserved":
+        ledger.leave_out("infrastructure", "unused reservation", "h", "a reservation is paid for whether used or not")
+    ledger.leave_out("infrastructure", "taxes, discounts, support plan", "$", "prices are list prices")
+    total = ledger.total_usd
+    bill = Bill(
+        lines=tuple(ledger.lines),
+        total_usd=summarise(total),
+        totals_usd=ledger.totals_usd,
+        invoiced_usd=summarise(ledger.invoiced_usd),
+        assumed=quote.assumed,
+        warnings=(*_price_warnings(quote, rates), *interruption_warnings(job)),
+        training_s=summarise(time.training_s),
+        billed_s=summarise(job.billed_s),
+        peak_storage_gb=_peak_gb(size, pricing),
+        storage_usd_per_month=None if rates.storage is None else _kept_gb(size, pricing) * rates.storage.usd,
+        sensitivities=_sensitivities(ledger, job, quote, rates, pricing),
+        checkpoint=None if is_over else checkpoint_advice(job, _price_ratio(quote, rates)),
+        expected_interruptions=float(sum(np.mean(each.preemptions) for each in job.interruptions)),
     )
-    return line, cost
+    return PricedRun(cost_usd=total, wall_time_s=job.wall_time_s, bill=bill)
 
 
-def _checkpoint_line(
-    pricing: PricingSpec, checkpoint_bytes: int, checkpoint_keep: int, n_draws: int
-) -> tuple[BillLine, FloatArray]:
-    gigabytes = checkpoint_bytes * checkpoint_keep / _BYTES_PER_GB
-    gb_months = gigabytes * pricing.checkpoint_months
-    cost = gb_months * pricing.checkpoint_storage_usd_per_gb_month
-    line = BillLine(
-        item="checkpoint storage",
-        quantity=certain(gb_months),
-        unit="GB-month",
-        unit_price_usd=pricing.checkpoint_storage_usd_per_gb_month,
-        cost_usd=certain(cost),
-        source="config",
-        note=f"{checkpoint_keep} kept, {gigabytes:.3g} GB together; months: {pricing.checkpoint_months:g}",
-    )
-    return line, np.full(n_draws, cost)
+def _instance_hour(quote: PriceQuote) -> UnitPrice:
+    return UnitPrice(usd=quote.usd_per_instance_hour, unit="instance-hour", cited=quote.cited)
 
 
-def _excluded_lines(quote: PriceQuote, dataset_bytes: int) -> tuple[BillLine, ...]:
-    """What a full run also costs and this bill leaves out, each with its reason."""
-    gigabytes = dataset_bytes / _BYTES_PER_GB
-    reasons = {
-        "egress": ("GB", "not priced yet: where data and checkpoints travel is not known"),
-        "data set storage": ("GB", f"not priced yet: {gigabytes:.3g} GB, kept whether or not it is trained on"),
-        "logging": ("GB", "not priced yet: its volume was not measured"),
-        "engineer time": ("h", "not priced yet: no hourly rate is asked for"),
-        "failure other than preemption": ("h", "not priced yet: no failure rate was measured"),
+def _hours(seconds: FloatArray) -> FloatArray:
+    return np.asarray(seconds / _SECONDS_PER_HOUR, dtype=np.float64)
+
+
+def _add_instances(ledger: Ledger, job: Job, quote: PriceQuote) -> None:
+    """Training, start-up, and what stands empty meanwhile."""
+    price, time = _instance_hour(quote), job.time
+    busy = job.workers / quote.workers_per_instance
+    note = f"{_count(job.workers, 'worker')} on {job.instances} x {quote.label}"
+    if quote.workers_note:
+        note += f"; {quote.workers_note}"
+    ledger.add("infrastructure", "training", _hours(time.training_s * busy), price, note)
+    ledger.add("infrastructure", "start-up", _hours(time.startup_s * busy), price, time.startup_note)
+    empty = job.instances - busy
+    if empty > 0:
+        leaves = "leaves" if job.workers == 1 else "leave"
+        note = f"{_count(job.workers, 'worker')} {leaves} {empty:.3g} of {_count(job.instances, 'instance')} empty"
+        idle_s = (time.training_s + time.startup_s) * empty
+        ledger.add("infrastructure", "idle share of the last instance", _hours(idle_s), price, note)
+
+
+def _count(n: int, what: str) -> str:
+    return f"1 {what}" if n == 1 else f"{n} {what}s"
+
+
+def _dataset_gb(size: RunSize, pricing: PricingSpec) -> float:
+    return size.dataset_bytes / _BYTES_PER_GB if pricing.storage.data_gb is None else pricing.storage.data_gb
+
+
+def _checkpoints_gb(size: RunSize) -> float:
+    return size.checkpoint_bytes * size.checkpoint_keep / _BYTES_PER_GB
+
+
+def _kept_gb(size: RunSize, pricing: PricingSpec) -> float:
+    return _dataset_gb(size, pricing) + _checkpoints_gb(size) + (size.log_bytes or 0) / _BYTES_PER_GB
+
+
+def _peak_gb(size: RunSize, pricing: PricingSpec) -> float:
+    return _kept_gb(size, pricing) + size.checkpoint_bytes / _BYTES_PER_GB
+
+
+def _add_storage(ledger: Ledger, size: RunSize, rates: RateCard, pricing: PricingSpec) -> None:
+    months, price = pricing.storage.months, rates.storage
+    for_months = f"for {months:g} months" if months != 1 else "for a month"
+    kept = {
+        "data set storage": (_dataset_gb(size, pricing), f"{_dataset_gb(size, pricing):.3g} GB {for_months}"),
+        "checkpoint storage": (
+            _checkpoints_gb(size),
+            f"{size.checkpoint_keep} kept {for_months}, {_checkpoints_gb(size):.3g} GB together; "
+            f"at the peak {size.checkpoint_keep + 1}",
+        ),
     }
-    if quote.purchase == "reserved":
-        reasons["unused reservation"] = ("h", "not priced: a reservation is paid for whether or not it is used")
-    return tuple(
-        BillLine(
-            item=item,
-            quantity=None,
-            unit=unit,
-            unit_price_usd=None,
-            cost_usd=None,
-            source="",
-            included=False,
-            note=note,
+    if size.log_bytes is not None:
+        gigabytes = size.log_bytes / _BYTES_PER_GB
+        kept["logging"] = (
+            gigabytes,
+            f"{size.log_bytes / 1e3:,.3g} kB of records as the trials wrote them, {for_months}",
         )
-        for item, (unit, note) in reasons.items()
-    )
+    for item, (gigabytes, note) in kept.items():
+        if price is None:
+            reason = f"no price: give pricing.storage.usd_per_gb_month; {note}"
+            ledger.leave_out("infrastructure", item, "GB-month", reason, gigabytes * months)
+        else:
+            ledger.add("infrastructure", item, gigabytes * months, price, note)
+    if size.log_bytes is None:
+        ledger.leave_out("infrastructure", "logging", "GB-month", "no trial has written a log yet")
 
 
-def _warnings(quote: PriceQuote, pricing: PricingSpec) -> tuple[str, ...]:
+def _add_transfer(ledger: Ledger, size: RunSize, rates: RateCard, pricing: PricingSpec) -> None:
+    asked = pricing.transfer
+    if asked is None:
+        reason = "where data and checkpoints travel is not known: give pricing.transfer.route"
+        ledger.leave_out("infrastructure", "egress", "GB", reason)
+        return
+    gigabytes = _dataset_gb(size, pricing) + _checkpoints_gb(size) if asked.gb is None else asked.gb
+    route = asked.route.replace("_", " ")
+    if rates.transfer is None:
+        reason = f"no price for {route}: give pricing.transfer.usd_per_gb"
+        ledger.leave_out("infrastructure", "egress", "GB", reason, gigabytes)
+        return
+    what = "the data set and the kept checkpoints, once" if asked.gb is None else "as the config says"
+    ledger.add("infrastructure", "egress", gigabytes, rates.transfer, f"{route}: {what}")
+
+
+def _add_people(ledger: Ledger, job: Job, pricing: PricingSpec) -> None:
+    people = pricing.people
+    if people.engineer_usd_per_h is None or people.engineer_h is None:
+        reason = "give pricing.people.engineer_usd_per_h and engineer_h"
+        ledger.leave_out("people", "engineer time", "h", reason, people.engineer_h)
+    else:
+        price = UnitPrice(usd=people.engineer_usd_per_h, unit="h", cited="config")
+        ledger.add(
+            "people",
+            "engineer time",
+            people.engineer_h,
+            price,
+            "setting up, watching, reading results",
+            is_invoiced=False,
+        )
+    if people.delay_usd_per_day is None:
+        reason = "give pricing.people.delay_usd_per_day"
+        ledger.leave_out("people", "delay", "day", reason, float(np.mean(job.wall_time_s)) / _SECONDS_PER_DAY)
+    else:
+        price = UnitPrice(usd=people.delay_usd_per_day, unit="day", cited="config")
+        ledger.add(
+            "people", "delay", job.wall_time_s / _SECONDS_PER_DAY, price, "until the run has ended", is_invoiced=False
+        )
+
+
+def _add_risk(ledger: Ledger, job: Job, quote: PriceQuote, pricing: PricingSpec) -> None:
+    """What interruptions are expected to cost: work lost, restarts, and the hours of whoever sees to it."""
+    price = _instance_hour(quote)
+    if job.preemptions is not None and job.market is not None:
+        note = f"{_expected(job.preemptions)}; {job.market.source}"
+        if job.instances > 1:
+            note += f"; {job.instances} instances as if taken independently, which is the worst case"
+        hours = _hours(job.preemptions.rework_s * job.instances)
+        ledger.add("risk", "re-work after preemption", hours, price, note)
+    if job.failures is None:
+        return
+    note = f"{_expected(job.failures)}; {job.failing.source}"
+    ledger.add("risk", "re-work after failure", _hours(job.failures.rework_s * job.instances), price, note)
+    people = pricing.people
+    if people.engineer_usd_per_h is None or people.engineer_h_per_failure is None:
+        reason = "give pricing.people.engineer_usd_per_h and engineer_h_per_failure"
+        ledger.leave_out("risk", "engineer time after failure", "h", reason)
+    else:
+        hourly = UnitPrice(usd=people.engineer_usd_per_h, unit="h", cited="config")
+        note = f"{people.engineer_h_per_failure:g} h for each failure"
+        hours = job.failures.preemptions * people.engineer_h_per_failure
+        ledger.add("risk", "engineer time after failure", hours, hourly, note, is_invoiced=False)
+
+
+def _expected(draws: PreemptionDraws) -> str:
+    """``0.12 expected (11% of runs have one or more)``."""
+    mean = float(np.mean(draws.preemptions))
+    # For few, a Poisson count; the drawn ones below 1 are expectations.
+    chance = float(np.mean(np.where(draws.preemptions >= 1, 1.0, -np.expm1(-draws.preemptions))))
+    return f"{mean:.2g} expected, at least one in {100 * chance:.2g}% of runs"
+
+
+def _sensitivities(
+    ledger: Ledger, job: Job, quote: PriceQuote, rates: RateCard, pricing: PricingSpec
+) -> tuple[Sensitivity, ...]:
+    delay = (pricing.people.delay_usd_per_day or 0.0) / _SECONDS_PER_DAY
+    billed = job.instances * quote.usd_per_instance_hour / _SECONDS_PER_HOUR + delay
+    uncertain = [
+        Uncertain("training time", job.time.training_s, billed),
+        Uncertain("start-up time", job.time.startup_s, billed),
+    ]
+    named = {"preemption": job.preemptions, "failure": job.failures}
+    for name, draws in named.items():
+        if draws is not None:
+            uncertain.append(Uncertain(f"time lost to {name}", draws.rework_s, billed))
+            uncertain.append(Uncertain(f"waiting after {name}", draws.waiting_s, delay))
+    known = [
+        Known("price of an instance-hour", quote.usd_per_instance_hour, "$ per instance-hour", "instance-hour"),
+        Known("engineer's rate", pricing.people.engineer_usd_per_h, "$ per h", "h"),
+        Known("cost of delay", pricing.people.delay_usd_per_day, "$ per day", "day"),
+        Known("price of storage", rates.storage.usd if rates.storage else None, "$ per GB-month", "GB-month"),
+        Known("price of transfer", rates.transfer.usd if rates.transfer else None, "$ per GB", "GB"),
+    ]
+    return sensitivities(ledger.lines, float(np.mean(ledger.total_usd)), uncertain, known)
+
+
+def _price_ratio(quote: PriceQuote, rates: RateCard) -> float | None:
+    on_demand = rates.on_demand_usd_per_instance_hour
+    return None if on_demand is None else quote.usd_per_instance_hour / on_demand
+
+
+def _price_warnings(quote: PriceQuote, rates: RateCard) -> tuple[str, ...]:
     warnings = []
     if quote.stale and quote.date is not None and quote.age_days is not None:
         age = f"{quote.age_days} days old" if quote.age_days >= 0 else f"dated {-quote.age_days} days after today"
@@ -220,10 +309,8 @@ def _warnings(quote: PriceQuote, pricing: PricingSpec) -> tuple[str, ...]:
             f"the price of {quote.label} is {age} ({quote.date.isoformat()}; limit {STALE_AFTER_DAYS} days): "
             "check it, or give pricing.usd_per_worker_hour"
         )
+    warnings += rates.warnings
+    warnings += [price.warning for price in (rates.storage, rates.transfer) if price is not None and price.warning]
     if quote.assumed:
         warnings.append(f"times were not measured on {quote.label}; the bill assumes that it is as fast")
-    if quote.purchase == "spot":
-        warnings.append(
-            f"spot assumes {pricing.spot_mean_uptime_h:g} h between preemptions of one instance, as the config says"
-        )
     return tuple(warnings)

@@ -11,8 +11,8 @@ import textwrap
 from collections.abc import Sequence
 
 from orchestrator.intervals import format_usd
-from orchestrator.report import wording
-from orchestrator.results import Bill, Outcome, Verdict
+from orchestrator.report import bill, wording
+from orchestrator.results import Bill, CandidateForecast, Outcome, Verdict
 
 WIDTH = 110
 _STATUS = {"pass": "pass", "warn": "WARN", "fail": "FAIL", "not_checked": "not checked"}
@@ -45,10 +45,16 @@ def verdict_markdown(verdict: Verdict, outcome: Outcome | None = None) -> str:
     )
     items = [(item.name, _STATUS[item.status], item.evidence) for item in verdict.checklist]
     parts.append(_section("Checklist", _table(("item", "status", "evidence"), items)))
-    bill = _table(wording.BILL_HEADER, [wording.bill_row(line) for line in best.bill.lines])
-    notes = "".join(f"\n\n{_escape(note)}" for note in best.bill.warnings)
-    total = f"\n\nTotal {wording.with_span(best.bill.total_usd, format_usd)}."
-    parts.append(_section(f"Bill of {_escape(str(best.candidate))}", bill + total + notes))
+    parts.append(_section(f"Bill of {_escape(str(best.candidate))}", _bill_markdown(best.bill)))
+    if purchases := bill.purchase_rows(verdict):
+        parts.append(_section("Purchase options", _table(bill.PURCHASE_HEADER, purchases)))
+    if best.bill.sensitivities:
+        moving = _table(bill.SENSITIVITY_HEADER, bill.sensitivity_rows(best.bill))
+        parts.append(_section("What moves the total", moving))
+    if verdict.scaling is not None:
+        workers = _table(wording.WORKERS_HEADER, wording.workers_rows(verdict.scaling))
+        findings = "\n".join(f"- {_escape(finding)}" for finding in verdict.scaling.findings)
+        parts.append(_section(f"Workers for {_escape(best.candidate.model)}", f"{workers}\n\n{findings}"))
     changes = "\n".join(f"- {_escape(line)}" for line in wording.what_would_change(verdict))
     parts.append(_section("What would change it", changes))
     parts.append(_evidence(verdict))
@@ -70,8 +76,15 @@ def verdict_text(verdict: Verdict) -> str:
         "",
         f"bill of {best.candidate}",
         *_bill_lines(best.bill),
-        *(_wrapped(warning) for warning in best.bill.warnings),
     ]
+    if purchases := bill.purchase_rows(verdict):
+        lines += ["", "purchase options", wording.plain_table(bill.PURCHASE_HEADER, purchases)]
+    if best.bill.sensitivities:
+        moving = wording.plain_table(bill.SENSITIVITY_HEADER, bill.sensitivity_rows(best.bill))
+        lines += ["", "what moves the total", moving]
+    if verdict.scaling is not None:
+        workers = wording.plain_table(wording.WORKERS_HEADER, wording.workers_rows(verdict.scaling))
+        lines += ["", f"workers for {best.candidate.model}", workers, *map(_wrapped, verdict.scaling.findings)]
     if verdict.vetoes:
         lines += ["", "held back by"]
         lines += [_wrapped(f"{veto.name}: {veto.reason}; {veto.way_out}") for veto in verdict.vetoes]
@@ -84,16 +97,39 @@ def verdict_text(verdict: Verdict) -> str:
     return "\n".join(lines)
 
 
-def _bill_lines(bill: Bill) -> list[str]:
+def bill_text(forecast: CandidateForecast) -> str:
+    """The bill of one candidate for a terminal, under its name."""
+    return "\n".join([f"bill of {forecast.candidate}", *_bill_lines(forecast.bill)])
+
+
+def _bill_markdown(of: Bill) -> str:
+    table = _table(bill.BILL_HEADER, [cells for cells, _ in bill.bill_rows(of)])
+    return "\n\n".join([table, *map(_escape, (*bill.bill_sentences(of), *of.warnings))])
+
+
+def _bill_lines(of: Bill) -> list[str]:
     """What is included as a table, each price's source once, and what is left out with its reason."""
-    included = [line for line in bill.lines if line.included]
-    rows = [wording.bill_row(line)[:4] for line in included]
-    rows.append(("total", "", "", wording.with_span(bill.total_usd, format_usd)))
+    rows = [
+        (cells if style in ("kind", "total") else (f"  {cells[0]}", *cells[1:]))[:5]
+        for cells, style in bill.bill_rows(of)
+        if style != "out"
+    ]
+    included = [line for line in of.lines if line.included]
     notes = [f"{line.item}: {line.note}" for line in included if line.note]
     sources = ", ".join(dict.fromkeys(line.source for line in included))
-    excluded = "; ".join(line.item for line in bill.lines if not line.included)
-    said = [*notes, f"price sources: {sources}", f"not included: {excluded} (reasons in the report)"]
-    return [wording.plain_table(wording.BILL_HEADER[:4], rows), *map(_wrapped, said)]
+    left_out = [f"{line.item} ({line.note})" for line in of.lines if not line.included]
+    said = [*notes, *bill.bill_sentences(of), f"price sources: {sources}", f"left out: {'; '.join(left_out)}"]
+    return [wording.plain_table(bill.BILL_HEADER[:5], rows), *map(_wrapped, (*said, *of.warnings))]
+
+
+def comparison_text(left_name: str, left: Verdict, right_name: str, right: Verdict) -> str:
+    """Two verdicts side by side for a terminal."""
+    return wording.plain_table(("", left_name, right_name), bill.comparison_rows(left, right), indent="")
+
+
+def comparison_markdown(left_name: str, left: Verdict, right_name: str, right: Verdict) -> str:
+    """Two verdicts side by side."""
+    return _table(("", left_name, right_name), bill.comparison_rows(left, right))
 
 
 def _evidence(verdict: Verdict) -> str:

@@ -17,7 +17,7 @@ from markupsafe import Markup
 
 from orchestrator.intervals import format_usd
 from orchestrator.ports import ReviewPage
-from orchestrator.report import figures, wording
+from orchestrator.report import bill, figures, wording
 from orchestrator.report.markdown import verdict_markdown
 from orchestrator.report.page_template import PAGE
 from orchestrator.results import CurveBand, DataSummary, Outcome, TrialResult, Verdict
@@ -89,9 +89,15 @@ def _render(
         threshold=wording.gain_per_dollar(verdict.threshold, metric),
         baseline=wording.metric_value(verdict.baseline, metric),
         next_step=wording.next_step(verdict, outcome),
-        bill_header=wording.BILL_HEADER,
-        bill_rows=[(wording.bill_row(line), line.included) for line in verdict.best.bill.lines],
-        bill_total=wording.with_span(verdict.best.bill.total_usd, format_usd),
+        bill_header=bill.BILL_HEADER,
+        bill_rows=bill.bill_rows(verdict.best.bill),
+        bill_sentences=bill.bill_sentences(verdict.best.bill),
+        purchase_header=bill.PURCHASE_HEADER,
+        purchase_rows=bill.purchase_rows(verdict),
+        workers_header=wording.WORKERS_HEADER,
+        workers_rows=[] if verdict.scaling is None else wording.workers_rows(verdict.scaling),
+        sensitivity_header=bill.SENSITIVITY_HEADER,
+        sensitivity_rows=bill.sensitivity_rows(verdict.best.bill),
         changes=wording.what_would_change(verdict),
         curve_rows=[_curve_row(band, metric) for band in verdict.curves],
         trial_header=TRIAL_HEADER,

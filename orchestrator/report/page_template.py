@@ -35,6 +35,9 @@ th { text-align: left; color: var(--soft); font-weight: 600; }
 th, td { padding: .3rem .7rem .3rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
 tr.best td { font-weight: 650; }
 tr.out td { color: var(--soft); }
+tr.kind td, tr.total td { font-weight: 650; }
+tr.total td { border-top: 2px solid; }
+tr.in td:first-child, tr.out td:first-child { padding-left: 1.6em; }
 td.short { white-space: nowrap; }
 .status { white-space: nowrap; font-weight: 650; }
 .pass { color: var(--promote); } .warn { color: var(--hold); } .fail { color: var(--reject); }
@@ -118,12 +121,25 @@ Baseline: {{ baseline }} ({{ verdict.baseline_source }}).</p>
 <h2>Bill of the best candidate</h2>
 <div class="wide"><table>
 {{ head(bill_header) }}<tbody>
-{% for row, included in bill_rows %}{{ tr(row, "" if included else "out") }}{% endfor %}
-{{ tr(("included lines", "", "", bill_total, ""), "best") }}
+{% for row, style in bill_rows %}{{ tr(row, style) }}{% endfor %}
 </tbody></table></div>
+<p class="soft">The expected dollars of the lines add up; their 90% intervals do not.</p>
+{% for sentence in bill_sentences %}
+<p>{{ sentence }}</p>
+{% endfor %}
 {% for warning in verdict.best.bill.warnings %}
 <p class="soft">{{ warning }}</p>
 {% endfor %}
+{% if purchase_rows %}
+<h2>Purchase options</h2>
+{{ table(purchase_header, purchase_rows) }}
+{% endif %}
+{% if sensitivity_rows %}
+<h2>What moves the total</h2>
+{{ table(sensitivity_header, sensitivity_rows) }}
+<p class="soft">One input at a time, the others as expected. 10% either side of a price that is taken as known says
+nothing about how wrong it may be.</p>
+{% endif %}
 <h2>Checklist</h2>
 <div class="wide"><table><tbody>
 {% for item in verdict.checklist %}
@@ -137,6 +153,15 @@ Baseline: {{ baseline }} ({{ verdict.baseline_source }}).</p>
 <li>{{ line }}</li>
 {% endfor %}
 </ul>
+{% if workers_rows %}
+<h2>Workers for {{ verdict.best.candidate.model }}</h2>
+{{ table(workers_header, workers_rows) }}
+<ul>
+{% for finding in verdict.scaling.findings %}
+<li>{{ finding }}</li>
+{% endfor %}
+</ul>
+{% endif %}
 {% if "time_against_workers" in figures %}
 <h2>Time</h2>
 {{ picture("time_against_workers",

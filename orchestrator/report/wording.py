@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from orchestrator.intervals import format_usd
-from orchestrator.results import BillLine, CandidateForecast, Interval, Outcome, Verdict
+from orchestrator.results import CandidateForecast, Interval, Outcome, ScalingDiagnosis, Verdict
 from orchestrator.spec import Metric
 
 NOT_KNOWN = "not known"
@@ -111,17 +111,6 @@ def unit_price(amount: float) -> str:
     return f"${amount:,.6g}"
 
 
-BILL_HEADER = ("item", "quantity", "unit price", "cost", "source")
-
-
-def bill_row(line: BillLine) -> tuple[str, ...]:
-    """One line of the bill; what is not included says so in place of a cost."""
-    quantity = NOT_KNOWN if line.quantity is None else f"{line.quantity.median:.3g} {line.unit}"
-    price = NOT_KNOWN if line.unit_price_usd is None else f"{unit_price(line.unit_price_usd)} per {line.unit}"
-    cost = with_span(line.cost_usd, format_usd) if line.included and line.cost_usd is not None else "not included"
-    return (line.item, quantity, price, cost, "; ".join(part for part in (line.source, line.note) if part))
-
-
 OUTCOME_HEADER = ("quantity", "forecast (90%)", "measured", "interval")
 
 
@@ -174,3 +163,21 @@ def plain_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, indent:
     widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in cells]
     return "\n".join((indent + line).rstrip() for line in lines)
+
+
+WORKERS_HEADER = ("workers", "time", "speedup", "efficiency", "largest part of the steady time", "basis")
+
+
+def workers_rows(scaling: ScalingDiagnosis) -> list[tuple[str, ...]]:
+    """What each worker count comes to."""
+    return [
+        (
+            str(each.workers),
+            duration(each.median_total_s),
+            f"{each.speedup:.2f}x",
+            f"{100 * each.parallel_efficiency:.0f}%",
+            f"{each.bottleneck}, {percent(each.bottleneck_share)}",
+            "measured" if each.measured else "extrapolated",
+        )
+        for each in scaling.candidates
+    ]

@@ -27,7 +27,7 @@ from orchestrator.ports import SmokeReport
 from orchestrator.results import Approval, DataSummary, Outcome, TrialResult, Verdict
 from orchestrator.spec import ExperimentSpec
 from orchestrator.tracking.chain import FIRST_PREVIOUS, Entry, Scan, scan_lines, sealed_line
-from orchestrator.tracking.records import FullRunStart, from_plain, to_plain
+from orchestrator.tracking.records import FullRunStart, from_plain, to_plain, without_retired_keys
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -129,7 +129,8 @@ class JournalView:
 
     def _decode(self, entry: Entry, kind: type[T], key: str | None = None) -> T:
         try:
-            return from_plain(kind, entry.payload if key is None else entry.payload[key])
+            plain = entry.payload if key is None else entry.payload[key]
+            return from_plain(kind, without_retired_keys(plain) if kind is ExperimentSpec else plain)
         except (KeyError, ValueError, TypeError) as error:
             cause = str(error).replace("\n", "; ")[:300]
             raise JournalError(

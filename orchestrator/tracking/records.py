@@ -49,6 +49,23 @@ def from_plain(kind: type[T], data: object) -> T:
     return cast(T, _adapter(cast(Hashable, kind)).validate_python(data))
 
 
+_RETIRED_STORAGE_USD = 0.023
+"""What storage cost before there was a list: nobody had stated it."""
+
+
+def without_retired_keys(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """A recorded config whose prices have the keys of November 2026, with today's keys instead."""
+    pricing = dict(spec["pricing"])
+    if "spot_mean_uptime_h" in pricing:
+        pricing["spot"] = {"mean_uptime_h": pricing.pop("spot_mean_uptime_h")}
+        stated = pricing.pop("checkpoint_storage_usd_per_gb_month")
+        pricing["storage"] = {
+            "usd_per_gb_month": None if stated == _RETIRED_STORAGE_USD else stated,
+            "months": pricing.pop("checkpoint_months"),
+        }
+    return {**spec, "pricing": pricing}
+
+
 @cache
 def _adapter(kind: Any) -> TypeAdapter[Any]:
     from pydantic import TypeAdapter

@@ -175,7 +175,7 @@ def forecast_of(synthetic: Any) -> Callable[[Candidate], CandidateForecast]:
     """Some forecast of a candidate; runners of full runs pass it on unread."""
     spec = synthetic.spec()
     forecasts = forecast_candidates(
-        spec, synthetic.data, synthetic.results(spec), synthetic.quotes(spec), checkpoint_bytes={}, rng_seed=0
+        spec, synthetic.data, synthetic.results(spec), synthetic.rates(spec), checkpoint_bytes={}, rng_seed=0
     )
     return lambda candidate: replace(forecasts.candidates[0], candidate=candidate)
 

@@ -19,7 +19,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from orchestrator.cli.compose import quotes_of, utc_now, versions
+from orchestrator.cli.compose import rates_of, utc_now, versions
 from orchestrator.cli.main import cli
 from orchestrator.config import load_config
 from orchestrator.data.prepared import PreparedData, prepare
@@ -178,7 +178,7 @@ def _experiment(spec: ExperimentSpec, data: PreparedData, journal: Journal) -> E
     return Experiment(
         spec=spec,
         data=data.summary,
-        quotes=quotes_of(spec),
+        rates=rates_of(spec),
         journal=journal,
         tracker=InMemoryTracker(),
         console=_Quiet(),

@@ -345,13 +345,56 @@ def test_a_region_without_a_price_is_met_with_those_that_have_one(work: Any) -> 
     assert re.match(r"pricing: gcp/t2d-standard-4 has no price in us-west9 in .+; it has us-central1; ", message)
 
 
-def test_spot_without_its_mean_uptime_is_refused(work: Any) -> None:
-    work.write(
-        {"pricing": {"instance": "gcp/t2d-standard-4", "region": "us-central1", "purchase": ["on_demand", "spot"]}}
-    )
+def test_a_purchase_option_the_table_has_no_price_for_is_met_with_those_it_has(work: Any) -> None:
+    work.write({"pricing": {"instance": "gcp/t2d-standard-4", "region": "us-central1", "purchase": "reserved"}})
+
+    message = work.config_fault()
+
+    assert message.startswith("pricing: gcp/t2d-standard-4 in us-central1 has no reserved price in ")
+    assert "set pricing.purchase to ['on_demand', 'spot']" in message
+
+
+@pytest.mark.parametrize(
+    ("pricing", "message"),
+    [
+        ({"spot": {"mean_uptime_h": -1}}, "pricing.spot.mean_uptime_h: must be above 0, got -1.0"),
+        ({"storage": {"months": -2}}, "pricing.storage.months: must not be negative, got -2.0"),
+        (
+            {"people": {"engineer_h": 3}},
+            "pricing.people.engineer_usd_per_h: is missing; engineer_h cannot be priced without it",
+        ),
+        (
+            {"transfer": {"route": "by_post"}},
+            "pricing.transfer.route: must be 'same_zone', 'cross_zone', 'inter_region', 'cross_cloud' or "
+            "'internet_egress', got 'by_post'",
+        ),
+        (
+            {"catalogue_date": "2026-01-01"},
+            "pricing.catalogue_date: has no meaning without pricing.catalogue; leave it out",
+        ),
+        (
+            {"catalogue": "vms.csv", "catalogue_date": "January"},
+            "pricing.catalogue_date: must read YYYY-MM-DD, got 'January'",
+        ),
+        (
+            {"spot": {"uptime_h": 1}},
+            "pricing.spot.uptime_h: unknown key; did you mean 'mean_uptime_h'? "
+            "pricing.spot takes: mean_uptime_h, mean_downtime_h, history",
+        ),
+    ],
+)
+def test_every_wrong_price_is_met_with_its_key(work: Any, pricing: dict[str, Any], message: str) -> None:
+    work.write({"pricing": {"instance": "gcp/t2d-standard-4", "region": "us-central1"} | pricing})
+
+    assert work.config_fault() == message
+
+
+def test_a_catalogue_that_cannot_be_read_is_named(work: Any) -> None:
+    asked = {"instance": "aws/g5.xlarge", "region": "us-east-1", "catalogue": "no-such.csv"}
+    work.write({"pricing": asked})
 
     assert work.config_fault() == (
-        "pricing.spot_mean_uptime_h: is missing; spot cannot be priced without the mean hours between preemptions"
+        "pricing: pricing.catalogue no-such.csv cannot be read (No such file or directory); name a CSV file of prices"
     )
 
 

@@ -16,6 +16,10 @@ import yaml
 from orchestrator.spec import ExperimentSpec
 from orchestrator.tracking.journal import Journal
 
+SPOT_PRICES = (
+    "pricing.usd_per_worker_hour=null", "pricing.instance=gcp/t2d-standard-4", "pricing.region=us-central1",
+)  # fmt: skip
+
 
 def ask(work: Any, *args: str | Path) -> str:
     """The standard output of a command that must succeed on the experiment."""
@@ -38,6 +42,7 @@ def test_a_plan_lists_the_trials_and_trains_nothing(work: Any) -> None:
     assert found.exit_code == 0
     assert re.search(r"^trials: +15 planned, 0 measured, 15 to run$", found.stdout, re.MULTILINE)
     assert re.search(r"^linear +0\.05 +1 +3$", found.stdout, re.MULTILINE)
+    assert "bill of the full run: unknown until the sweep has measured how long training takes" in found.stdout
     assert not work.run.exists()
     assert not (work.root / "mlflow.db").exists()
 
@@ -58,7 +63,16 @@ def test_a_plan_prices_what_is_left_by_what_was_measured(measured: Any) -> None:
     assert found["facts"]["trials"] == "20 planned, 15 measured, 5 to run"
     assert found["facts"]["sweep dollars left"].startswith("$")
     assert len(found["trials"]) == 20
+    assert found["full_run"]["bill"]["lines"]
     assert {item["name"].split(":")[0] for item in found["checklist"]} == {"linear"}
+
+
+def test_a_plan_shows_the_bill_of_the_full_run_once_it_can_be_made(work: Any, measured: Any) -> None:
+    text = measured.ask("plan", measured.config).stdout
+
+    assert re.search(r"^bill of (linear|cnn) on all of the data", text, re.MULTILINE)
+    assert re.search(r"^full run, per hour: +1 x on-demand \$", text, re.MULTILINE)
+    assert "left out: " in text
 
 
 def test_the_schema_names_every_section_and_accepts_the_config(work: Any) -> None:
@@ -105,6 +119,29 @@ def test_what_if_changes_the_answer_and_not_the_evidence(measured: Any) -> None:
     assert found.stdout.startswith("REJECT  probability 0.00")
     assert "standing verdict: PROMOTE" in found.stderr
     assert journal_bytes(measured) == before
+
+
+def test_what_if_puts_the_changed_bill_beside_the_one_as_configured(measured: Any) -> None:
+    before = journal_bytes(measured)
+    spot = ("pricing.purchase=spot", "pricing.spot.mean_uptime_h=2", "full_run.deadline_h=1")
+
+    text = ask(measured, "what-if", *SPOT_PRICES, *spot)
+    found = json.loads(ask(measured, "what-if", *SPOT_PRICES, *spot, "--format", "json"))
+
+    assert re.search(r"^ +as configured +what if$", text, re.MULTILINE)
+    assert re.search(r"^in time +no deadline +\S+%$", text, re.MULTILINE)
+    assert re.search(r"^ +re-work after preemption +none +\$", text, re.MULTILINE)
+    assert "what if: bill of " in text
+    assert "left out: " in text
+    assert found["what_if"]["best"]["candidate"]["purchase"] == "spot"
+    assert found["as_configured"]["best"]["candidate"]["purchase"] == "on_demand"
+    assert journal_bytes(measured) == before
+
+
+def test_what_if_asks_for_a_change(measured: Any) -> None:
+    assert "needs at least one KEY=VALUE" in measured.refused(
+        "what-if", "digits", "--runs-dir", measured.runs_dir, exit_code=2
+    )
 
 
 def test_the_same_question_has_the_same_answer(measured: Any) -> None:

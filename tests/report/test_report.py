@@ -81,7 +81,7 @@ def test_markdown_and_text_name_every_candidate_veto_check_and_bill_line() -> No
             "12 times the largest trial",
             "add a fraction of 0.1",
             "egress",
-            "not included",
+            "assumed to lie in the region",
             "backtest held",
         ):
             assert expected in text

@@ -21,9 +21,10 @@ from hypothesis import strategies as st
 
 from orchestrator.errors import JournalError, LockedError, UnknownExperimentError, UsageError
 from orchestrator.ports import SmokeReport
+from orchestrator.spec import ExperimentSpec
 from orchestrator.tracking.chain import scan_lines
 from orchestrator.tracking.journal import Journal, run_folder
-from orchestrator.tracking.records import FullRunStart, from_plain, to_plain
+from orchestrator.tracking.records import FullRunStart, from_plain, to_plain, without_retired_keys
 
 samples = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "samples.py")))
 
@@ -263,6 +264,21 @@ def test_a_record_of_another_version_is_named_by_line_and_kind(tmp_path: Path) -
 
     with pytest.raises(JournalError, match=r"line 1: the trial record does not fit this version"):
         _ = Journal.read(tmp_path).results
+
+
+def test_prices_recorded_under_retired_keys_are_read_under_todays() -> None:
+    plain = to_plain(samples.spec())
+    for key in ("spot", "storage", "people", "transfer"):
+        plain["pricing"].pop(key)
+    retired = {"spot_mean_uptime_h": 3.0, "checkpoint_storage_usd_per_gb_month": 0.05, "checkpoint_months": 2.0}
+
+    read = from_plain(ExperimentSpec, without_retired_keys({**plain, "pricing": plain["pricing"] | retired}))
+    unstated = {"spot_mean_uptime_h": None, "checkpoint_storage_usd_per_gb_month": 0.023, "checkpoint_months": 1.0}
+    default = from_plain(ExperimentSpec, without_retired_keys({**plain, "pricing": plain["pricing"] | unstated}))
+
+    assert (read.pricing.spot.mean_uptime_h, read.pricing.storage.usd_per_gb_month) == (3.0, 0.05)
+    assert read.pricing.storage.months == 2.0
+    assert default == samples.spec()
 
 
 def test_a_journal_without_an_experiment_says_to_sweep_first(tmp_path: Path) -> None:

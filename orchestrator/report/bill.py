@@ -1,0 +1,189 @@
+"""The bill for readers: a table whose expected dollars add up, and the sentences that belong to it.
+
+The terminal, MLflow, the page and ``what-if`` take the same rows from here. The column that adds up is the expectation;
+the 90% intervals beside it do not add, and say so by standing in a column of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from orchestrator.intervals import format_usd
+from orchestrator.report.wording import NOT_KNOWN, duration, percent, span, unit_price
+from orchestrator.results import Bill, BillLine, CandidateForecast, CostKind, Interval, Sensitivity, Verdict
+
+BILL_HEADER = ("item", "quantity", "unit price", "expected", "90%", "price source and note")
+KINDS: tuple[CostKind, ...] = ("infrastructure", "people", "risk")
+MAX_SENSITIVITIES = 5
+
+Row = tuple[str, ...]
+
+
+def bill_rows(bill: Bill) -> list[tuple[Row, str]]:
+    """Cells and style of each row: ``kind`` and ``total`` for sums, ``in``, and ``out`` for what is left out."""
+    rows: list[tuple[Row, str]] = []
+    for kind in KINDS:
+        lines = bill.lines_of(kind)
+        if not lines:
+            continue
+        total = bill.totals_usd.get(kind)
+        if bill.totals_usd:
+            rows.append(((kind, "", "", *_dollars(total), "" if total else "nothing of it has a price"), "kind"))
+        rows += [(_line_row(line), "in") for line in lines if line.included]
+        rows += [(_line_row(line), "out") for line in lines if not line.included]
+    rows.append((("total", "", "", *_dollars(bill.total_usd), "of what is included"), "total"))
+    return rows
+
+
+def _dollars(amount: Interval | None) -> tuple[str, str]:
+    """Expectation and interval; a sum without spread has no interval to show."""
+    if amount is None:
+        return "not included", ""
+    return format_usd(amount.mean), "" if amount.low == amount.high else span(amount, format_usd)
+
+
+def _line_row(line: BillLine) -> Row:
+    quantity = NOT_KNOWN if line.quantity is None else f"{line.quantity.mean:,.3g} {line.unit}"
+    price = NOT_KNOWN if line.unit_price_usd is None else f"{unit_price(line.unit_price_usd)} per {line.unit}"
+    source = "; ".join(part for part in (line.source, line.note) if part)
+    return (line.item, quantity, price, *_dollars(line.cost_usd if line.included else None), source)
+
+
+def bill_sentences(bill: Bill) -> list[str]:
+    """Seconds, storage, checkpoints: what the table cannot say."""
+    said = [_seconds(bill), _storage(bill), _checkpoints(bill)]
+    return [sentence for sentence in said if sentence]
+
+
+def _seconds(bill: Bill) -> str:
+    if bill.training_s is None or bill.billed_s is None or bill.billed_s.mean == 0:
+        return ""
+    share = percent(bill.training_s.mean / bill.billed_s.mean)
+    billed = f"{duration(bill.training_s.mean)} of training in {duration(bill.billed_s.mean)} billed ({share})"
+    if bill.expected_interruptions is None:
+        return billed
+    return f"{billed}; {bill.expected_interruptions:.2g} interruptions expected"
+
+
+def _storage(bill: Bill) -> str:
+    if bill.peak_storage_gb is None:
+        return ""
+    peak = f"storage: {bill.peak_storage_gb:,.3g} GB at the peak"
+    monthly = bill.storage_usd_per_month
+    return peak if monthly is None else f"{peak}, then {format_usd(monthly)} per month while it is kept"
+
+
+def _checkpoints(bill: Bill) -> str:
+    advice = bill.checkpoint
+    if advice is None:
+        return ""
+    parts = [
+        f"checkpoints: one after every {duration(advice.interval_s)} of work, "
+        f"{100 * advice.time_share:.2g}% of the training time in the trials"
+    ]
+    if advice.best_interval_s is not None:
+        parts.append(
+            "as often as one likes, for writing them takes no time"
+            if advice.best_interval_s == 0
+            else f"the expected time is shortest with one every {duration(advice.best_interval_s)}"
+        )
+    if advice.break_even_interval_s is not None:
+        parts.append(f"spot costs more than on-demand beyond one every {duration(advice.break_even_interval_s)}")
+    return "; ".join(parts)
+
+
+SENSITIVITY_HEADER = ("input", "from", "to", "total from", "total to", "swing")
+
+
+def sensitivity_rows(bill: Bill) -> list[Row]:
+    """The inputs that move the total most."""
+    return [_sensitivity_row(each) for each in bill.sensitivities[:MAX_SENSITIVITIES]]
+
+
+def _sensitivity_row(each: Sensitivity) -> Row:
+    def value(amount: float) -> str:
+        return duration(amount) if each.unit == "s" else f"${amount:,.4g}{each.unit.removeprefix('$')}"
+
+    basis = "90% interval" if each.is_uncertain else "10% either side"
+    return (
+        f"{each.name} ({basis})",
+        value(each.low),
+        value(each.high),
+        format_usd(each.total_at_low_usd),
+        format_usd(each.total_at_high_usd),
+        format_usd(each.swing_usd),
+    )
+
+
+PURCHASE_HEADER = ("purchase", "per instance-hour", "time", "in time", "interruptions", *KINDS, "total (90%)")
+
+
+def purchase_rows(verdict: Verdict) -> list[Row]:
+    """The best candidate under each purchase option, side by side; empty where there is only one."""
+    best = verdict.best.candidate
+    same = [
+        each
+        for each in verdict.candidates
+        if (each.candidate.model, each.candidate.fraction, each.candidate.workers)
+        == (best.model, best.fraction, best.workers)
+    ]
+    return [_purchase_row(each) for each in same] if len(same) > 1 else []
+
+
+def _purchase_row(forecast: CandidateForecast) -> Row:
+    bill = forecast.bill
+    hourly = next((line.unit_price_usd for line in bill.lines if line.item == "training"), None)
+    return (
+        forecast.candidate.purchase.replace("_", "-"),
+        NOT_KNOWN if hourly is None else unit_price(hourly),
+        f"{duration(forecast.wall_time_s.mean)} ({span(forecast.wall_time_s, duration)})",
+        in_time(forecast),
+        NOT_KNOWN if bill.expected_interruptions is None else f"{bill.expected_interruptions:.2g}",
+        *(_dollars(bill.totals_usd.get(kind))[0] for kind in KINDS),
+        f"{format_usd(forecast.cost_usd.mean)} ({span(forecast.cost_usd, format_usd)})",
+    )
+
+
+def in_time(forecast: CandidateForecast) -> str:
+    """P(time <= deadline)."""
+    return "no deadline" if forecast.deadline_probability is None else percent(forecast.deadline_probability)
+
+
+def comparison_rows(left: Verdict, right: Verdict) -> list[Row]:
+    """Two verdicts quantity by quantity."""
+
+    def row(name: str, show: Callable[[Verdict], str]) -> Row:
+        return (name, show(left), show(right))
+
+    def kind_row(kind: CostKind) -> Row:
+        return row(f"  {kind}", lambda verdict: _dollars(verdict.best.bill.totals_usd.get(kind))[0])
+
+    return [
+        row("verdict", lambda verdict: verdict.kind),
+        row("probability", lambda verdict: f"{verdict.probability:.2f}"),
+        row("candidate", lambda verdict: str(verdict.best.candidate)),
+        row("time", lambda verdict: _mean_and_span(verdict.best.wall_time_s, duration)),
+        row("in time", lambda verdict: in_time(verdict.best)),
+        row("cost", lambda verdict: _mean_and_span(verdict.best.cost_usd, format_usd)),
+        *(kind_row(kind) for kind in KINDS),
+        *(row(f"    {item}", _expected_of(item)) for item in _items((left, right))),
+        row("inputs", lambda verdict: verdict.inputs_digest[:8]),
+    ]
+
+
+def _mean_and_span(interval: Interval, text: Callable[[float], str]) -> str:
+    return f"{text(interval.mean)} ({span(interval, text)})"
+
+
+def _items(verdicts: Sequence[Verdict]) -> list[str]:
+    """Every item that either bill includes, once."""
+    included = (line.item for verdict in verdicts for line in verdict.best.bill.lines if line.included)
+    return list(dict.fromkeys(included))
+
+
+def _expected_of(item: str) -> Callable[[Verdict], str]:
+    def show(verdict: Verdict) -> str:
+        line = next((line for line in verdict.best.bill.lines if line.item == item), None)
+        return "none" if line is None else _dollars(line.cost_usd if line.included else None)[0]
+
+    return show
