@@ -188,6 +188,8 @@ class Bill:
     """Useful seconds of the job."""
     billed_s: Interval | None = None
     """Seconds its instances are paid for: start-up, training and what is done again, without waiting for machines."""
+    waiting_s: Interval | None = None
+    """Seconds without machines, which delay and are not billed."""
     peak_storage_gb: float | None = None
     """Data set, logs and one checkpoint more than is kept, because the new one is written before the old one goes."""
     storage_usd_per_month: float | None = None

@@ -63,6 +63,15 @@ def verdict_block(view: JournalView) -> str:
     return text_block(f"$ python -m orchestrator sweep configs/cifar10.yaml\n{shown}")
 
 
+def what_if_block() -> str:
+    """The first lines of a what-if on the stored evidence: the table that puts two bills side by side."""
+    asked = ("pricing.purchase=spot", "pricing.spot.mean_uptime_h=3", "full_run.deadline_h=1")
+    result = CliRunner().invoke(cli, ["what-if", str(EVIDENCE), *asked])
+    if result.exit_code:
+        raise click.ClickException(result.output)
+    return text_block(result.stdout.split("\n\n", 1)[0])
+
+
 def outcome_block(view: JournalView) -> str:
     """Forecast beside outcome, in words of one run."""
     outcome = view.outcomes[-1]
@@ -118,6 +127,7 @@ def rendered(readme: str, view: JournalView) -> str:
     blocks: dict[str, Callable[[], str]] = {
         "picture": lambda: picture_block(view),
         "verdict": lambda: verdict_block(view),
+        "what if": what_if_block,
         "outcome": lambda: outcome_block(view),
         "learning curve benchmark": lambda: benchmark_block(json.loads(BENCHMARK.read_text(encoding="utf-8"))),
         "help": help_of,

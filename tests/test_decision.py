@@ -246,7 +246,7 @@ def test_a_run_past_the_deadline_is_vetoed(synthetic: Any) -> None:
             candidate(), band(backtest=(Interval(low=0.8, median=0.81, high=0.82, mean=0.81), 0.85)), "backtest missed",
             "from the smaller sizes 0.8 to 0.82 was forecast for the largest one, and 0.85 was measured",
         ),
-        (candidate(workers=2), band(), "several workers never tried", "from trials on one, which exchange no gradients"),
+        (candidate(workers=2), band(), "several workers never tried", "from trials on one, which exchange no"),
         (candidate(n=500_000), band(), "extrapolating too far", "100 times the samples of the largest trial"),
     ],
 )  # fmt: skip

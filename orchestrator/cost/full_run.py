@@ -118,6 +118,7 @@ def price_full_run(
         warnings=(*_price_warnings(quote, rates), *interruption_warnings(job)),
         training_s=summarise(time.training_s),
         billed_s=summarise(job.billed_s),
+        waiting_s=summarise(job.waiting_s),
         peak_storage_gb=_peak_gb(size, pricing),
         storage_usd_per_month=None if rates.storage is None else _kept_gb(size, pricing) * rates.storage.usd,
         sensitivities=_sensitivities(ledger, job, quote, rates, pricing),

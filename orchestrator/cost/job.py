@@ -65,7 +65,11 @@ class Job:
 
     @property
     def wall_time_s(self) -> FloatArray:
-        parts = [self.billed_s, *(each.waiting_s for each in self.interruptions)]
+        return np.asarray(self.billed_s + self.waiting_s, dtype=np.float64)
+
+    @property
+    def waiting_s(self) -> FloatArray:
+        parts = [np.zeros_like(self.time.training_s), *(each.waiting_s for each in self.interruptions)]
         return np.asarray(np.add.reduce(parts), dtype=np.float64)
 
     @property

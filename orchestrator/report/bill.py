@@ -6,13 +6,13 @@ the 90% intervals beside it do not add, and say so by standing in a column of th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from orchestrator.intervals import format_usd
 from orchestrator.report.wording import NOT_KNOWN, duration, percent, span, unit_price
 from orchestrator.results import Bill, BillLine, CandidateForecast, CostKind, Interval, Sensitivity, Verdict
 
-BILL_HEADER = ("item", "quantity", "unit price", "expected", "90%", "price source and note")
+BILL_HEADER = ("item", "quantity", "unit price", "expected", "90%", "note, and number of the price source")
 KINDS: tuple[CostKind, ...] = ("infrastructure", "people", "risk")
 MAX_SENSITIVITIES = 5
 
@@ -22,6 +22,7 @@ Row = tuple[str, ...]
 def bill_rows(bill: Bill) -> list[tuple[Row, str]]:
     """Cells and style of each row: ``kind`` and ``total`` for sums, ``in``, and ``out`` for what is left out."""
     rows: list[tuple[Row, str]] = []
+    numbers = {source: number for number, source in enumerate(price_sources(bill), 1)}
     for kind in KINDS:
         lines = bill.lines_of(kind)
         if not lines:
@@ -29,8 +30,8 @@ def bill_rows(bill: Bill) -> list[tuple[Row, str]]:
         total = bill.totals_usd.get(kind)
         if bill.totals_usd:
             rows.append(((kind, "", "", *_dollars(total), "" if total else "nothing of it has a price"), "kind"))
-        rows += [(_line_row(line), "in") for line in lines if line.included]
-        rows += [(_line_row(line), "out") for line in lines if not line.included]
+        rows += [(_line_row(line, numbers), "in") for line in lines if line.included]
+        rows += [(_line_row(line, numbers), "out") for line in lines if not line.included]
     rows.append((("total", "", "", *_dollars(bill.total_usd), "of what is included"), "total"))
     return rows
 
@@ -42,16 +43,23 @@ def _dollars(amount: Interval | None) -> tuple[str, str]:
     return format_usd(amount.mean), "" if amount.low == amount.high else span(amount, format_usd)
 
 
-def _line_row(line: BillLine) -> Row:
+def price_sources(bill: Bill) -> list[str]:
+    """Where the prices come from, each once, in the order of the bill; a line's note gives its number."""
+    return list(dict.fromkeys(line.source for line in bill.lines if line.included and line.source))
+
+
+def _line_row(line: BillLine, numbers: Mapping[str, int]) -> Row:
     quantity = NOT_KNOWN if line.quantity is None else f"{line.quantity.mean:,.3g} {line.unit}"
     price = NOT_KNOWN if line.unit_price_usd is None else f"{unit_price(line.unit_price_usd)} per {line.unit}"
-    source = "; ".join(part for part in (line.source, line.note) if part)
-    return (line.item, quantity, price, *_dollars(line.cost_usd if line.included else None), source)
+    mark = f"[{numbers[line.source]}]" if line.source in numbers else ""
+    note = " ".join(part for part in (line.note, mark) if part)
+    return (line.item, quantity, price, *_dollars(line.cost_usd if line.included else None), note)
 
 
 def bill_sentences(bill: Bill) -> list[str]:
-    """Seconds, storage, checkpoints: what the table cannot say."""
-    said = [_seconds(bill), _storage(bill), _checkpoints(bill)]
+    """Seconds, storage, checkpoints, sources: what the table cannot say."""
+    sources = "; ".join(f"[{number}] {source}" for number, source in enumerate(price_sources(bill), 1))
+    said = [_seconds(bill), _storage(bill), _checkpoints(bill), f"price sources: {sources}" if sources else ""]
     return [sentence for sentence in said if sentence]
 
 
@@ -60,6 +68,8 @@ def _seconds(bill: Bill) -> str:
         return ""
     share = percent(bill.training_s.mean / bill.billed_s.mean)
     billed = f"{duration(bill.training_s.mean)} of training in {duration(bill.billed_s.mean)} billed ({share})"
+    if bill.waiting_s is not None and bill.waiting_s.mean > 0:
+        billed += f", and {duration(bill.waiting_s.mean)} of waiting for machines"
     if bill.expected_interruptions is None:
         return billed
     return f"{billed}; {bill.expected_interruptions:.2g} interruptions expected"
@@ -161,6 +171,7 @@ def comparison_rows(left: Verdict, right: Verdict) -> list[Row]:
     return [
         row("verdict", lambda verdict: verdict.kind),
         row("probability", lambda verdict: f"{verdict.probability:.2f}"),
+        row("held back by", lambda verdict: ", ".join(veto.name for veto in verdict.vetoes) or "nothing"),
         row("candidate", lambda verdict: str(verdict.best.candidate)),
         row("time", lambda verdict: _mean_and_span(verdict.best.wall_time_s, duration)),
         row("in time", lambda verdict: in_time(verdict.best)),

@@ -12,9 +12,11 @@ from collections.abc import Sequence
 
 from orchestrator.intervals import format_usd
 from orchestrator.report import bill, wording
-from orchestrator.results import Bill, CandidateForecast, Outcome, Verdict
+from orchestrator.results import Bill, BillLine, CandidateForecast, Outcome, Verdict
 
 WIDTH = 110
+_LARGE_SHARE = 0.05
+"""Of the total, from which on a line's note is shown in a terminal."""
 _STATUS = {"pass": "pass", "warn": "WARN", "fail": "FAIL", "not_checked": "not checked"}
 
 
@@ -115,11 +117,16 @@ def _bill_lines(of: Bill) -> list[str]:
         if style != "out"
     ]
     included = [line for line in of.lines if line.included]
-    notes = [f"{line.item}: {line.note}" for line in included if line.note]
-    sources = ", ".join(dict.fromkeys(line.source for line in included))
+    # A reader of a terminal is told what rests on an assumption and what makes the total; the page has every note.
+    told = [line for line in included if line.note and ("assumed" in line.note.lower() or _is_large(line, of))]
+    notes = [f"{line.item}: {line.note}" for line in told]
     left_out = [f"{line.item} ({line.note})" for line in of.lines if not line.included]
-    said = [*notes, *bill.bill_sentences(of), f"price sources: {sources}", f"left out: {'; '.join(left_out)}"]
+    said = [*notes, *bill.bill_sentences(of), f"left out: {'; '.join(left_out)}"]
     return [wording.plain_table(bill.BILL_HEADER[:5], rows), *map(_wrapped, (*said, *of.warnings))]
+
+
+def _is_large(line: BillLine, of: Bill) -> bool:
+    return line.cost_usd is not None and line.cost_usd.mean >= _LARGE_SHARE * of.total_usd.mean
 
 
 def comparison_text(left_name: str, left: Verdict, right_name: str, right: Verdict) -> str:

@@ -60,6 +60,7 @@ def bill(scale: float = 1.0, **other: object) -> Bill:
         "assumed": True,
         "training_s": dollars(3000.0),
         "billed_s": dollars(4000.0),
+        "waiting_s": dollars(600.0),
         "peak_storage_gb": 12.5,
         "storage_usd_per_month": 0.25,
         "expected_interruptions": 0.031,
@@ -112,25 +113,29 @@ def test_a_bill_of_an_older_journal_has_its_lines_and_its_total() -> None:
     old = Bill(lines=(line("infrastructure", "training", 10.0),), total_usd=dollars(10.0), assumed=True)
 
     assert [cells[0] for cells, _ in bill_rows(old)] == ["training", "total"]
-    assert bill_sentences(old) == []
+    assert bill_sentences(old) == ["price sources: [1] a list, 2026-01-21"]
     assert sensitivity_rows(old) == []
 
 
 def test_sentences_say_seconds_storage_and_checkpoints() -> None:
-    seconds, storage, checkpoints = bill_sentences(bill())
+    seconds, storage, checkpoints, sources = bill_sentences(bill())
 
-    assert seconds == "50.0 min of training in 66.7 min billed (75%); 0.031 interruptions expected"
+    assert seconds == (
+        "50.0 min of training in 66.7 min billed (75%), and 10.0 min of waiting for machines; "
+        "0.031 interruptions expected"
+    )
     assert storage == "storage: 12.5 GB at the peak, then $0.25 per month while it is kept"
+    assert sources == "price sources: [1] a list, 2026-01-21"
     assert checkpoints == (
-        "checkpoints: one after every 10.0 min of work, 1% of the training time in the trials; the expected time is shortest "
-        "with one every 30.0 min; spot costs more than on-demand beyond one every 2.00 h"
+        "checkpoints: one after every 10.0 min of work, 1% of the training time in the trials; the expected time "
+        "is shortest with one every 30.0 min; spot costs more than on-demand beyond one every 2.00 h"
     )
 
 
 def test_checkpoints_that_take_no_time_may_be_written_at_will() -> None:
     free = CheckpointAdvice(interval_s=600, checkpoint_s=0, best_interval_s=0, time_share=0.0)
 
-    assert "as often as one likes" in bill_sentences(bill(checkpoint=free))[-1]
+    assert "as often as one likes" in bill_sentences(bill(checkpoint=free))[2]
 
 
 def test_sensitivities_tell_an_interval_from_ten_percent_either_side() -> None:
@@ -159,6 +164,7 @@ def test_two_verdicts_are_compared_line_by_line() -> None:
     rows = {cells[0].strip(): cells[1:] for cells in comparison_rows(left, right)}
 
     assert rows["verdict"] == ("PROMOTE", "HOLD")
+    assert rows["held back by"] == ("nothing", "nothing")
     assert rows["in time"] == (">99%", "62%")
     assert rows["training"] == ("$10.00", "$4.00")
     assert rows["people"] == ("not included", "not included")
