@@ -335,5 +335,7 @@ def inputs_digest(
     }
     listed = {"storage": rates.storage, "transfer": rates.transfer}
     prices |= {name: [repr(price.usd), price.cited] for name, price in listed.items() if price is not None}
+    if "spot" in rates.quotes:  # a history file may change while the config that names it does not
+        prices["market"] = [asdict(rates.spot.mean_uptime_s), asdict(rates.spot.mean_downtime_s)]
     launch = None if full_run_startup_s is None else asdict(full_run_startup_s)
     return digest([asked, data.fingerprint, data.n_train, evidence, prices, dict(checkpoint_bytes), launch, rng_seed])

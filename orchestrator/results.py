@@ -259,6 +259,10 @@ class WorkerScaling:
     bottleneck: Bottleneck
     bottleneck_share: float
     """Of compute, data wait and gradient sync together, in (0, 1]."""
+    validation_share: float
+    """Of the whole time, in [0, 1)."""
+    checkpoint_share: float
+    """Of the whole time, in [0, 1)."""
     measured: bool
     """False: extrapolated to that worker count."""
 

@@ -52,6 +52,7 @@ def diagnose_scaling(
     scalings = []
     for w in ordered:
         phases = model.steady_medians(**run, workers=w)
+        others = model.other_medians(**run, workers=w)
         leading = max(phases, key=lambda name: phases[name])
         speedup = seconds[ordered[0]] / seconds[w]
         scalings.append(
@@ -62,6 +63,8 @@ def diagnose_scaling(
                 parallel_efficiency=speedup * ordered[0] / w,
                 bottleneck=leading,
                 bottleneck_share=phases[leading] / sum(phases.values()),
+                validation_share=others["validation"] / seconds[w],
+                checkpoint_share=others["checkpoint"] / seconds[w],
                 measured=w in model.rates,
             )
         )

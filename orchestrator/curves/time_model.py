@@ -168,12 +168,21 @@ class TimeModel:
 
     def median_total_s(self, *, n_samples: int, epochs: int, global_batch_size: int, workers: int) -> float:
         """Seconds of a typical run, start-up included. Raises EvidenceError: a count below 1."""
-        steady = self.steady_medians(
-            n_samples=n_samples, epochs=epochs, global_batch_size=global_batch_size, workers=workers
-        )
+        run = {"n_samples": n_samples, "epochs": epochs, "global_batch_size": global_batch_size, "workers": workers}
+        return sum(self.steady_medians(**run).values()) + sum(self.other_medians(**run).values())
+
+    def other_medians(
+        self, *, n_samples: int, epochs: int, global_batch_size: int, workers: int
+    ) -> dict[Literal["startup", "validation", "checkpoint"], float]:
+        """Seconds of a typical run outside its steps. Raises EvidenceError: a count below 1."""
+        _at_least_one(n_samples=n_samples, epochs=epochs, global_batch_size=global_batch_size, workers=workers)
         typical = self._typical(n_samples, epochs, global_batch_size, workers)
-        validation = typical["validation_s"] * float(np.exp(self._log_scaling(workers, _HALF))[0])
-        return sum(steady.values()) + typical["startup_s"] + typical["checkpoint_s"] + validation
+        scaling = float(np.exp(self._log_scaling(workers, _HALF))[0])
+        return {
+            "startup": typical["startup_s"],
+            "validation": typical["validation_s"] * scaling,
+            "checkpoint": typical["checkpoint_s"],
+        }
 
     def bottleneck(self, workers: int) -> Bottleneck:
         """The largest steady phase on that many workers, at the measured batch size. Raises EvidenceError."""

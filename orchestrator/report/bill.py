@@ -155,8 +155,9 @@ def _purchase_row(forecast: CandidateForecast) -> Row:
 
 
 def in_time(forecast: CandidateForecast) -> str:
-    """P(time <= deadline)."""
-    return "no deadline" if forecast.deadline_probability is None else percent(forecast.deadline_probability)
+    """P(time <= deadline); draws do not make it certain."""
+    share = forecast.deadline_probability
+    return "no deadline" if share is None else percent(min(max(share, 1e-9), 1 - 1e-9))
 
 
 def comparison_rows(left: Verdict, right: Verdict) -> list[Row]:

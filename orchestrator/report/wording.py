@@ -165,7 +165,9 @@ def plain_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, indent:
     return "\n".join((indent + line).rstrip() for line in lines)
 
 
-WORKERS_HEADER = ("workers", "time", "speedup", "efficiency", "largest part of the steady time", "basis")
+WORKERS_HEADER = (
+    "workers", "time", "speedup", "efficiency", "largest part of the steady time", "validation", "checkpoints", "basis",
+)  # fmt: skip
 
 
 def workers_rows(scaling: ScalingDiagnosis) -> list[tuple[str, ...]]:
@@ -177,6 +179,8 @@ def workers_rows(scaling: ScalingDiagnosis) -> list[tuple[str, ...]]:
             f"{each.speedup:.2f}x",
             f"{100 * each.parallel_efficiency:.0f}%",
             f"{each.bottleneck}, {percent(each.bottleneck_share)}",
+            f"{100 * each.validation_share:.2g}%",
+            f"{100 * each.checkpoint_share:.2g}%",
             "measured" if each.measured else "extrapolated",
         )
         for each in scaling.candidates

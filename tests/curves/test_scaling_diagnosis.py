@@ -56,6 +56,18 @@ def test_speedup_and_efficiency_are_those_planted_within_2_percent() -> None:
         assert each.measured
 
 
+def test_what_checkpoints_and_validation_take_of_the_whole_is_told() -> None:
+    runs = [replace(run(w), validation_s=6.4 / w, checkpoint_s=1.6) for w in (1, 2)]
+
+    one, two = diagnose_scaling(
+        fit_time_model(runs), n_samples=N, epochs=EPOCHS, global_batch_size=BATCH, candidates=(1, 2)
+    ).candidates
+
+    assert one.validation_share == pytest.approx(6.4 / (64.5 + 8.0), rel=0.02)
+    assert one.checkpoint_share == pytest.approx(1.6 / (64.5 + 8.0), rel=0.02)
+    assert two.checkpoint_share == pytest.approx(1.6 / (32 + 2.5 + 0.5 + 3.2 + 1.6), rel=0.02)
+
+
 def test_where_sync_takes_over_is_named_and_the_largest_useful_count_is_the_time_models() -> None:
     found = diagnose((1, 2, 4, 8, 16, 32, 64), (1, 2, 4, 8, 16, 32, 64))
 
