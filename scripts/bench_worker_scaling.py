@@ -2,15 +2,20 @@
 
     python scripts/bench_worker_scaling.py DATA [--peer FILE.py:FUNCTION ...]
 
-DATA is a folder with time.parquet (see `train_worker_scaling`). Each job with 4 worker counts or more is seen up to a
-quarter, and up to a half, of its largest count and asked there; at most 3 replicates a count are seen.
+DATA is a folder with time.parquet (see `train_worker_scaling`) and size_and_workers.parquet (columns job, context,
+size, instance_count, gross_runtime). Each job with 4 worker counts or more is seen up to a quarter, and up to a half,
+of its largest count and asked there; at most 3 replicates a count are seen. In two dimensions a job is seen at up to
+80% of its size on up to 6 workers, and asked at all of it on 12; peers are Ernest (Venkataraman et al., NSDI 2016), as
+it is and with a term proportional to size.
 
     error      |forecast - median of the runs| / median of the runs; its median and 90% quantile over jobs
     coverage   share of jobs inside the 90% interval, of all jobs and of each source
     hi/lo      median over jobs of the interval's upper over its lower end
-    near-linear jobs: those that truly lose less than 10% against ideal scaling from the largest count seen
+    near       median error of jobs that then lost, or won, less than 10% against ideal scaling from the largest count
+               seen: known only afterwards, and chosen so that ideal scaling is right
+    looks lin. median error of jobs that lost, or won, less than 10% from the smallest to the largest count seen
 
-Ours are networks that never saw the job's family (6 folds of families).
+Ours are networks that never saw the job's family, each family held out by itself.
 Differences are of the absolute error of log seconds, with a standard error clustered by family of jobs. Speeds are
 of the same run: all forecasters in turn on the same jobs, median of 5 repeats. A peer is a function forecast(workers,
 seconds, target_workers) that returns {"mean": .., "quantiles": {0.05: .., 0.95: ..} or None}.
@@ -26,14 +31,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 from bench_learning_curves import clustered_se, load_peer
+from scipy.optimize import nnls
 from train_worker_scaling import Job, build_table, cross_validated, load_jobs
 
-from orchestrator.curves.speedup import forecast_with
+from orchestrator.curves.speedup import forecast_size_and_workers_with, forecast_with
 
 SHARES = {"quarter": 4, "half": 2}
 MOST_REPLICATES = 3
 NEAR_LINEAR = 1.1
+MOST_SIZE, MOST_WORKERS, ASKED_WORKERS = 0.8, 6, 12
 N_REPEATS = 5
 N_TIMED = 100
 OURS = "ours, cross-validated"
@@ -51,13 +59,27 @@ class Case:
     seconds: np.ndarray
     target_workers: float
     took_s: float
+    size: np.ndarray | None = None
+    """In units of the size that is asked; None where it is one."""
 
     @property
     def is_near_linear(self) -> bool:
         """Against ideal scaling from the largest count seen."""
-        largest = self.workers.max()
-        ideal_s = float(np.median(self.seconds[self.workers == largest])) * largest / self.target_workers
-        return abs(np.log(self.took_s / ideal_s)) < np.log(NEAR_LINEAR)
+        return self.size is None and _is_linear(self._worker_seconds(self.workers.max()),
+                                                self.took_s * self.target_workers)  # fmt: skip
+
+    @property
+    def looks_linear(self) -> bool:
+        """Within the counts seen."""
+        return self.size is None and _is_linear(self._worker_seconds(self.workers.min()),
+                                                self._worker_seconds(self.workers.max()))  # fmt: skip
+
+    def _worker_seconds(self, count: float) -> float:
+        return float(np.median(self.seconds[self.workers == count])) * count
+
+
+def _is_linear(before: float, after: float) -> bool:
+    return bool(abs(np.log(after / before)) < np.log(NEAR_LINEAR))
 
 
 def cases_of(jobs: Sequence[Job], divisor: int) -> list[Case]:
@@ -74,6 +96,42 @@ def cases_of(jobs: Sequence[Job], divisor: int) -> list[Case]:
     return cases
 
 
+def sized_cases_of(folder: Path) -> list[Case]:
+    """Jobs of size_and_workers.parquet with 2 sizes or more."""
+    table = pq.read_table(folder / "size_and_workers.parquet")
+    job, context = (np.array(table[name].to_pylist(), dtype=str) for name in ("job", "context"))
+    size, workers, seconds = (
+        table[name].to_numpy().astype(np.float64) for name in ("size", "instance_count", "gross_runtime")
+    )
+    cases = []
+    for name, setting in np.unique(np.column_stack([job, context]), axis=0):
+        of = (job == name) & (context == setting)
+        share = size / size[of].max()
+        seen = of & (share <= MOST_SIZE) & (workers <= MOST_WORKERS)
+        asked = of & (share == 1) & (workers == ASKED_WORKERS)
+        if seen.any() and asked.any():
+            cases.append(
+                Case(source="c3o", family=f"c3o:{name}", workers=workers[seen], seconds=seconds[seen],
+                     target_workers=float(ASKED_WORKERS), took_s=float(np.median(seconds[asked])), size=share[seen])
+            )  # fmt: skip
+    return cases
+
+
+def ernest(case: Case, *, with_size: bool = False) -> dict[str, Any]:
+    """Non-negative least squares of the relative error; the data's size is asked at 1."""
+
+    def terms(size: np.ndarray, workers: np.ndarray) -> np.ndarray:
+        columns = [np.ones_like(size), size / workers, np.log(workers), workers]
+        return np.column_stack([*columns, size] if with_size else columns)
+
+    assert case.size is not None
+    relative = terms(case.size, case.workers) / case.seconds[:, None]
+    scale = relative.max(0)
+    weights, _ = nnls(relative / scale, np.ones(len(relative)))
+    asked = terms(np.ones(1), np.array([case.target_workers]))
+    return {"mean": float((asked @ (weights / scale)).item()), "quantiles": None}
+
+
 def ideal(case: Case) -> dict[str, Any]:
     """Linear scaling from the largest count seen."""
     largest = case.workers.max()
@@ -85,10 +143,11 @@ def score(cases: Sequence[Case], answers: Sequence[dict[str, Any]]) -> dict[str,
     """The figures of one forecaster."""
     took = np.array([case.took_s for case in cases])
     error = np.abs(np.array([answer["mean"] for answer in answers]) - took) / took
-    near = np.array([case.is_near_linear for case in cases])
+    near, looks = (np.array([getattr(case, name) for case in cases]) for name in ("is_near_linear", "looks_linear"))
     found: dict[str, Any] = {
         "median": float(np.median(error)), "p90": float(np.quantile(error, 0.9)), "coverage": None, "hi_lo": None,
-        "near_linear": float(np.median(error[near])) if near.any() else None, "by_source": {},
+        "near_linear": float(np.median(error[near])) if near.any() else None,
+        "looks_linear": float(np.median(error[looks])) if looks.any() else None, "by_source": {},
     }  # fmt: skip
     if all(answer.get("quantiles") for answer in answers):
         low, high = (np.array([answer["quantiles"][q] for answer in answers]) for q in (0.05, 0.95))
@@ -105,7 +164,8 @@ def main() -> None:
     parser.add_argument("--peer", action="append", default=[], metavar="FILE.py:FUNCTION", help="another forecaster")
     options = parser.parse_args()
     jobs = load_jobs(options.data)
-    net_of = {family: net for families, net in cross_validated(build_table(jobs)) for family in families}
+    folds = cross_validated(build_table(jobs))
+    net_of = {family: net for families, net in folds for family in families}
     forecasters: dict[str, Forecaster] = {
         OURS: lambda case: dict(forecast_with(net_of[case.family], case.workers, case.seconds, case.target_workers)),
         "ideal scaling": ideal,
@@ -119,6 +179,16 @@ def main() -> None:
         cases = cases_of(jobs, divisor)
         answers = {name: [forecast(case) for case in cases] for name, forecast in forecasters.items()}
         _print(protocol, cases, answers, _speeds(cases[:N_TIMED], forecasters))
+    sized: dict[str, Forecaster] = {
+        # of a family that no network saw, any fold's
+        OURS: lambda case: dict(forecast_size_and_workers_with(
+            net_of.get(case.family, folds[0][1]), case.size, case.workers, case.seconds, 1.0, case.target_workers)),
+        "Ernest": ernest,
+        "Ernest and size": lambda case: ernest(case, with_size=True),
+    }  # fmt: skip
+    cases = sized_cases_of(options.data)
+    answers = {name: [forecast(case) for case in cases] for name, forecast in sized.items()}
+    _print("size and workers", cases, answers, _speeds(cases, sized))
 
 
 def _speeds(cases: Sequence[Case], forecasters: dict[str, Forecaster]) -> dict[str, float]:
@@ -140,11 +210,13 @@ def _print(
     error = {name: np.abs(np.log([a["mean"] for a in told]) - took) for name, told in answers.items()}
     print(f"\n{protocol}: {len(cases)} jobs of {len(set(family))} families")
     print(
-        f"{'':<24}{'median':>8}{'p90':>8}{'near':>8}{'cover':>8}{'hi/lo':>8}{'fits/s':>9}   ours minus it, log seconds"
+        f"{'':<24}{'median':>8}{'p90':>8}{'near':>8}{'looks lin.':>12}{'cover':>8}{'hi/lo':>8}{'fits/s':>9}"
+        "   ours minus it, log seconds"
     )
     for name, told in answers.items():
         found = score(cases, told)
-        cells = [_cell(found[key]) for key in ("median", "p90", "near_linear", "coverage", "hi_lo")]
+        cells = [_cell(found[key]) for key in ("median", "p90", "near_linear")]
+        cells += [f"{_cell(found['looks_linear']):>12}", _cell(found["coverage"]), _cell(found["hi_lo"])]
         difference = error[OURS] - error[name]
         se = clustered_se(difference, family)
         against = "" if name == OURS or not se else f"   {difference.mean():+.3f} +- {se:.3f}"

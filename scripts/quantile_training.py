@@ -40,6 +40,13 @@ class Settings:
     weight_decay: float
     dropout: float
     n_folds: int
+    n_members: int = N_MEMBERS
+    balance: float = 0.0
+    """Examples count less by this power of the total weight of their group: 0 as they are, 1 all groups alike."""
+    spread_level: float = 0.95
+    """Share of held-out targets that each end of the 90% interval is stretched to hold."""
+    spread_edges: tuple[float, ...] | None = None
+    """Between the knots of the spread, log of target over largest measured; None: quantiles of the examples."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +59,30 @@ class Table:
     group: np.ndarray
     """What is held out together; "" for what never is."""
     inputs: tuple[str, ...]
+    tells_spread: np.ndarray | None = None
+    """Whether an example is of the kind that intervals are made for; None: all are."""
 
     def of(self, groups: Iterable[str], *, without: bool = False) -> Table:
         """The rows of some groups; or all others."""
         mask = np.isin(self.group, list(groups))
         mask = ~mask if without else mask & (self.group != "")
-        return Table(self.x[mask], self.target[mask], self.weight[mask], self.group[mask], self.inputs)
+        return self._only(mask)
+
+    def telling_spread(self) -> Table:
+        """The rows that tell it."""
+        return self if self.tells_spread is None else self._only(self.tells_spread)
+
+    def balanced(self, power: float) -> Table:
+        """Weights of a group divided by this power of their sum; all groups together weigh as before."""
+        weight, held = self.weight.copy(), self.group != ""
+        _, of = np.unique(self.group[held], return_inverse=True)
+        weight[held] *= np.bincount(of, weight[held])[of] ** -power
+        weight[held] *= self.weight[held].sum() / weight[held].sum()
+        return replace(self, weight=weight)
+
+    def _only(self, mask: np.ndarray) -> Table:
+        tells = None if self.tells_spread is None else self.tells_spread[mask]
+        return Table(self.x[mask], self.target[mask], self.weight[mask], self.group[mask], self.inputs, tells)
 
 
 class _Net(nn.Module):
@@ -84,8 +109,10 @@ class _Net(nn.Module):
         return torch.cat([out[:, :1] - below, out[:, :1], out[:, :1] + above], 1)
 
 
-def train(table: Table, settings: Settings, seed: int = SEED, n_members: int = N_MEMBERS) -> QuantileNet:
+def train(table: Table, settings: Settings, seed: int = SEED, n_members: int | None = None) -> QuantileNet:
     """Fit the networks by the weighted pinball loss."""
+    if settings.balance:
+        table = table.balanced(settings.balance)
     torch.set_num_threads(1)
     scale = np.nanstd(table.x, axis=0)
     net = QuantileNet(
@@ -95,7 +122,9 @@ def train(table: Table, settings: Settings, seed: int = SEED, n_members: int = N
     x = torch.tensor(net.standardise(table.x), dtype=torch.float32)
     target = torch.tensor(table.target, dtype=torch.float32)
     weight = torch.tensor(table.weight / table.weight.mean(), dtype=torch.float32)
-    members = (_train_member(x, target, weight, settings, seed * 100 + i) for i in range(n_members))
+    members = (
+        _train_member(x, target, weight, settings, seed * 100 + i) for i in range(n_members or settings.n_members)
+    )
     return replace(net, members=tuple(members))
 
 
@@ -131,8 +160,17 @@ def folds_of(groups: Iterable[str], n_folds: int) -> list[list[str]]:
     return [list(names[i::n_folds]) for i in range(n_folds)]
 
 
-def spread_of(pairs: Sequence[tuple[QuantileNet, Table]]) -> Spread:
-    """Factors below and above the median that leave 5% of held-out targets outside on either side, near and far."""
+def spread_of(
+    pairs: Sequence[tuple[QuantileNet, Table]], level: float = 0.95, edges: Sequence[float] | None = None
+) -> Spread:
+    """Factors below and above the median that hold a share ``level`` of held-out targets on either side, near and far.
+
+    Args:
+        pairs: Networks, and examples that they never saw.
+        level: 0.95 leaves 5% outside on either side.
+        edges: Between the knots; None: quantiles of the examples.
+    """
+    pairs = [(net, held_out.telling_spread()) for net, held_out in pairs]
     ahead, below, above = [], [], []
     for net, held_out in pairs:
         told = net.told(net.standardise(held_out.x))
@@ -141,10 +179,13 @@ def spread_of(pairs: Sequence[tuple[QuantileNet, Table]]) -> Spread:
         below.append(-error / (told[:, MEDIAN] - told[:, LOW]))
         above.append(error / (told[:, HIGH] - told[:, MEDIAN]))
     distance = np.concatenate(ahead)
-    group = np.searchsorted(np.quantile(distance, np.arange(1, N_KNOTS) / N_KNOTS), distance)
-    outer = [[float(np.quantile(np.concatenate(side)[group == k], 0.95)) for k in range(N_KNOTS)]
+    if edges is None:
+        edges = np.quantile(distance, np.arange(1, N_KNOTS) / N_KNOTS).tolist()
+    n_knots = len(edges) + 1
+    group = np.searchsorted(edges, distance)
+    outer = [[float(np.quantile(np.concatenate(side)[group == k], level)) for k in range(n_knots)]
              for side in (below, above)]  # fmt: skip
-    knots = [float(np.median(distance[group == k])) for k in range(N_KNOTS)]
+    knots = [float(np.median(distance[group == k])) for k in range(n_knots)]
     return Spread(ahead=tuple(rounded(knots)), below=tuple(rounded(outer[0])), above=tuple(rounded(outer[1])))
 
 
@@ -152,9 +193,10 @@ def cross_validated(table: Table, settings: Settings) -> list[tuple[list[str], Q
     """For each fold its groups, and networks that never saw them; spread by the other folds."""
     bare = bare_folds(table, settings)
     pairs = [(net, table.of(fold)) for fold, net in bare]
+    others = [[pair for j, pair in enumerate(pairs) if j != i] for i in range(len(pairs))]
     return [
-        (fold, replace(net, spread=spread_of([pair for j, pair in enumerate(pairs) if j != i])))
-        for i, (fold, net) in enumerate(bare)
+        (fold, replace(net, spread=spread_of(other, settings.spread_level, settings.spread_edges)))
+        for (fold, net), other in zip(bare, others, strict=True)
     ]
 
 
@@ -173,7 +215,8 @@ def rounded(value: Any) -> Any:
 
 def derived(table: Table, settings: Settings) -> QuantileNet:
     """Networks trained on everything, stretched by what was held out from others like them."""
-    spread = spread_of([(net, table.of(fold)) for fold, net in bare_folds(table, settings)])
+    pairs = [(net, table.of(fold)) for fold, net in bare_folds(table, settings)]
+    spread = spread_of(pairs, settings.spread_level, settings.spread_edges)
     return replace(train(table, settings), spread=spread)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from orchestrator.curves import quantile_net
 from orchestrator.curves.measured import FoldedSizes
 from orchestrator.curves.power_law import FloatArray
-from orchestrator.curves.quantile_net import QuantileNet
+from orchestrator.curves.quantile_net import LEVELS, MEDIAN, QuantileNet
 
 _LINE_SPANS = (0.7, 2.0)
 """Straight lines through the newest part: the weight of a count falls with its distance in log workers."""
@@ -65,11 +65,24 @@ def design(description: dict[str, FloatArray | float]) -> tuple[tuple[str, ...],
 
 
 def log_quantiles(net: QuantileNet, measured: FoldedSizes, target_workers: FloatArray) -> FloatArray:
-    """Log seconds at `quantile_net.LEVELS` for each target, (n_targets, n_levels)."""
-    description = describe(measured, target_workers)
+    """Log seconds at `quantile_net.LEVELS` for each target, (n_targets, n_levels).
+
+    No quantile is nearer to the median than at any doubling of the workers on the way: few jobs were measured at many
+    times the workers seen, and networks that know few cases are too sure of them.
+    """
+    n_doublings = np.ceil(np.log2(target_workers / measured.size[-1])).astype(int) - 1
+    on_the_way = measured.size[-1] * 2.0 ** np.arange(1, n_doublings.max(initial=0) + 1)
+    description = describe(measured, np.concatenate([on_the_way, target_workers]))
     ahead = np.asarray(description["ahead"])
     names, matrix = design(description)
-    values: FloatArray = (measured.mean[-1] - ahead)[:, None] + net.changes(names, matrix, ahead)
+    changes = net.changes(names, matrix, ahead)
+    median = changes[:, MEDIAN : MEDIAN + 1]
+    nearer, own = np.split(changes - median, [len(on_the_way)])
+    start = np.zeros((1, len(LEVELS)))
+    below = np.minimum(own, np.minimum.accumulate(np.concatenate([start, nearer]))[n_doublings])
+    above = np.maximum(own, np.maximum.accumulate(np.concatenate([start, nearer]))[n_doublings])
+    centre = measured.mean[-1] - ahead[:, None] + median
+    values: FloatArray = centre[len(on_the_way) :] + np.where(np.arange(len(LEVELS)) < MEDIAN, below, above)
     return values
 
 

@@ -166,8 +166,9 @@ def forecast_size_and_workers(
     too.
 
     On 13 of C3O's Spark jobs, seen at up to 80% of the size on up to 6 workers and asked at all of it on 12, the median
-    error was 3%, and 9 in 10 were within 8%. By networks that had not seen the kind of job the 90% interval held
-    all 13, its ends a factor 1.6 apart; with other shares seen 95 to 100%. From 2 counts alone, errors were 8% and 40%.
+    error was 3%, and 9 in 10 were within 8% (`scripts/bench_worker_scaling.py`). By networks that had not seen the kind
+    of job the 90% interval held all 13, its ends a factor 1.5 apart, and all with other shares seen; from 2 counts
+    alone errors were 8% and 40%, and it held 77%.
 
     Args:
         size: Data size of each run, above 0, any unit. Shape (n_runs,).
