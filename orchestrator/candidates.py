@@ -261,7 +261,8 @@ def _forecast_model(
         for purchase in rates.quotes:
             priced = price_full_run(
                 time, size, workers=workers, purchase=purchase, rates=rates, pricing=spec.pricing,
-                rng=np.random.default_rng([*seeds, workers, 1]),
+                # One seed for all: candidates meet the same market, and differ by what they are.
+                rng=np.random.default_rng([*seeds, 1]),
             )  # fmt: skip
             candidate = Candidate(
                 model=name, fraction=spec.full_run.fraction, n_samples=n_samples, workers=workers, purchase=purchase
@@ -327,7 +328,9 @@ def _summarise(
     spec: ExperimentSpec,
     noise_std: float,
 ) -> CandidateForecast:
-    gain_per_dollar = gain / priced.cost_usd
+    # A run that is given up has been paid for and gains nothing.
+    gain_per_dollar = np.where(priced.finishes, gain, 0.0) / priced.cost_usd
+    pays = priced.finishes & (gain_per_dollar >= spec.decision.min_gain_per_dollar)
     return CandidateForecast(
         candidate=candidate,
         metric=summarise(metric, LEVEL),
@@ -335,15 +338,17 @@ def _summarise(
         wall_time_s=summarise(priced.wall_time_s, LEVEL),
         cost_usd=summarise(priced.cost_usd, LEVEL),
         gain_per_dollar=summarise(gain_per_dollar, LEVEL),
-        probability=float(np.mean(gain_per_dollar >= spec.decision.min_gain_per_dollar)),
+        probability=float(np.mean(pays)),
         bill=priced.bill,
         noise_units=float(np.mean(gain)) / noise_std if noise_std > 0 else None,
-        deadline_probability=_deadline_probability(priced.wall_time_s, spec.full_run.deadline_h),
+        deadline_probability=_deadline_probability(priced, spec.full_run.deadline_h),
     )
 
 
-def _deadline_probability(wall_time_s: FloatArray, deadline_h: float | None) -> float | None:
-    return None if deadline_h is None else float(np.mean(wall_time_s <= deadline_h * 3600))
+def _deadline_probability(priced: PricedRun, deadline_h: float | None) -> float | None:
+    if deadline_h is None:
+        return None
+    return float(np.mean(priced.finishes & (priced.wall_time_s <= deadline_h * 3600)))
 
 
 def curve_band(

@@ -66,6 +66,7 @@ def decide(
     rng_seed: int = 0,
     n_draws: int = 4000,
     full_run_startup_s: Interval | None = None,
+    full_runs_usd: float = 0.0,
 ) -> Verdict:
     """The verdict on stored evidence; same inputs and seed, same verdict.
 
@@ -78,6 +79,7 @@ def decide(
         rng_seed: Seed of the joint draws.
         n_draws: Draws per candidate.
         full_run_startup_s: Launch time of earlier full runs, if there were any.
+        full_runs_usd: What providers billed for earlier full runs; the cap counts it.
     Raises: EvidenceError: No model has enough finished trials for a forecast.
     """
     forecasts = forecast_candidates(
@@ -88,7 +90,9 @@ def decide(
         reasons = "; ".join(f"{left.model}: {left.reason}" for left in forecasts.left_out)
         raise EvidenceError(f"no model can be forecast yet ({reasons})")
     inputs = inputs_digest(spec, data, results, rates, checkpoint_bytes, full_run_startup_s, rng_seed)
-    return judge(spec, data, results, forecasts, n_draws=n_draws, inputs=inputs, rng_seed=rng_seed)
+    return judge(
+        spec, data, results, forecasts, n_draws=n_draws, inputs=inputs, rng_seed=rng_seed, full_runs_usd=full_runs_usd
+    )
 
 
 def judge(
@@ -100,9 +104,11 @@ def judge(
     n_draws: int,
     inputs: str,
     rng_seed: int,
+    full_runs_usd: float = 0.0,
 ) -> Verdict:
     """The verdict on forecasts that are already made."""
-    spent_usd = sum(result.cost_usd for result in results)
+    sweep_usd = sum(result.cost_usd for result in results)
+    spent_usd = sweep_usd + full_runs_usd
     best = choose(spec, forecasts, spent_usd, n_draws)
     model = best.candidate.model
     usable = usable_results(spec, data, results, model)
@@ -129,7 +135,7 @@ def judge(
         next_step=_next_step(kind, spec, data, usable, best, vetoes),
         n_trials=forecasts.n_used,
         n_excluded=forecasts.n_excluded,
-        sweep_cost_usd=spent_usd,
+        sweep_cost_usd=sweep_usd,
         scaling=forecasts.scaling.get(model),
         inputs_digest=digest([inputs, kind, asdict(best.candidate)]),
         seed=rng_seed,
@@ -209,6 +215,8 @@ def limit_vetoes(spec: ExperimentSpec, forecast: CandidateForecast, spent_usd: f
     if deadline_h is not None and forecast.wall_time_s.high > deadline_h * 3600:
         reason = f"the full run may take {forecast.wall_time_s.high / 3600:.3g} h, and the deadline is {deadline_h:g} h"
         way_out = "add a larger count to full_run.workers, lower full_run.fraction, or move full_run.deadline_h"
+        if forecast.candidate.purchase == "spot":
+            way_out = f"buy on-demand, for spot waits for machines; or {way_out}"
         vetoes.append(Veto(name="past deadline", reason=reason, way_out=way_out))
     return tuple(vetoes)
 
@@ -326,6 +334,8 @@ def inputs_digest(
     for key in ("name", "tracking", "runs_dir", "resources"):
         del asked[key]
     del asked["decision"]["approval"]
+    # What these files hold counts, in the prices and the market below.
+    del asked["pricing"]["catalogue"], asked["pricing"]["spot"]["history"]
     del asked["data"]["source"]  # the fingerprint says what was read, wherever it lay
     # repr keeps every bit of a float, and a diverged loss (NaN) has no JSON.
     evidence = sorted([r.key, r.status, repr(r.training), repr(r.cost_usd)] for r in results)

@@ -187,7 +187,12 @@ def decide_on(spec: ExperimentSpec, data: DataSummary, evidence: Evidence, rates
         rates,
         checkpoint_bytes={report.model: report.checkpoint_bytes for report in evidence.smoke},
         full_run_startup_s=launch_interval(evidence),
+        full_runs_usd=_invoiced_full_runs_usd(evidence),
     )
+
+
+def _invoiced_full_runs_usd(evidence: Evidence) -> float:
+    return sum(outcome.invoiced_usd or outcome.cost_usd for outcome in evidence.outcomes)
 
 
 REFERENCE_LAUNCHES_S = (10.02, 11.47, 9.74, 10.78)
@@ -272,7 +277,7 @@ def check_budget(experiment: Experiment, forecast: CandidateForecast) -> None:
     """Raises BudgetError: what is spent and what the full run may cost do not fit the cap together."""
     cap = experiment.spec.budget.max_cost_usd
     spent = sum(result.cost_usd for result in experiment.journal.view.results)
-    spent += sum(outcome.invoiced_usd or outcome.cost_usd for outcome in experiment.journal.view.outcomes)
+    spent += _invoiced_full_runs_usd(experiment.journal.view)
     may_cost = forecast.bill.capped_usd.high
     if cap is not None and spent + may_cost > cap:
         raise BudgetError(

@@ -16,6 +16,9 @@ from orchestrator.results import Interval
 
 FloatArray = NDArray[np.float64]
 
+_TOO_LARGE = 1e15
+"""From here on digits say nothing, and a row of them would burst every table."""
+
 
 def summarise(samples: FloatArray, level: float = 0.9) -> Interval:
     """Central interval of draws: the middle ``level`` of them, their median and mean.
@@ -59,6 +62,13 @@ def format_probability(probability: float, limit: float) -> str:
     return str(probability)
 
 
+def format_quantity(value: float) -> str:
+    """Three significant digits, or whole numbers with separators from 1,000 up: ``0.0156``, ``15,432,099``."""
+    if not math.isfinite(value) or abs(value) >= _TOO_LARGE:
+        return f"{value:.2g}"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
 def format_usd(amount: float) -> str:
     """Dollars for a reader: cents from ten cents up, two significant digits below, no cents from $1,000 up.
 
@@ -67,6 +77,8 @@ def format_usd(amount: float) -> str:
     sign, size = ("-" if amount < 0 else ""), abs(amount)
     if not math.isfinite(size):
         return f"{sign}${size}"
+    if size >= _TOO_LARGE:
+        return f"{sign}${size:.1e}"
     if size >= 1000:
         return f"{sign}${size:,.0f}"
     if size >= 0.1 or size == 0:

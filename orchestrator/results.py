@@ -166,7 +166,7 @@ class CheckpointAdvice:
     best_interval_s: float | None
     """The interval of the shortest expected time; None where nothing interrupts the run."""
     break_even_interval_s: float | None = None
-    """Above it spot costs more than on-demand; None when it was not asked for or at no interval costs less."""
+    """Above it spot costs more than on-demand: 0 when at every interval, infinite when at none; None when not asked."""
     time_share: float = 0.0
     """Share of the training time spent writing checkpoints, in [0, 1)."""
 
@@ -188,6 +188,8 @@ class Bill:
     """Useful seconds of the job."""
     billed_s: Interval | None = None
     """Seconds its instances are paid for: start-up, training and what is done again, without waiting for machines."""
+    given_up_share: float = 0.0
+    """Share of draws in which interruptions do not let the run end."""
     waiting_s: Interval | None = None
     """Seconds without machines, which delay and are not billed."""
     peak_storage_gb: float | None = None

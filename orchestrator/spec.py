@@ -24,6 +24,7 @@ Route = Literal["same_zone", "cross_zone", "inter_region", "cross_cloud", "inter
 Metric = Literal["accuracy", "loss"]
 
 _STRICT: dict[str, Any] = {"extra": "forbid", "use_attribute_docstrings": True}
+_LEAST, _MOST = 1e-12, 1e12
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -39,10 +40,14 @@ class _Checks:
 
     def positive(self, value: float | None, key: str) -> None:
         self.require(value is None or (math.isfinite(value) and value > 0), key, f"must be above 0, got {value}")
+        # What lies beyond is a slip, and its products would leave what arithmetic can hold.
+        in_range = value is None or not value > 0 or _LEAST <= value <= _MOST
+        self.require(in_range, key, f"must lie between {_LEAST:g} and {_MOST:g}, got {value}")
 
     def not_negative(self, value: float | None, key: str) -> None:
         ok = value is None or (math.isfinite(value) and value >= 0)
         self.require(ok, key, f"must not be negative, got {value}")
+        self.require(value is None or not value > _MOST, key, f"must be at most {_MOST:g}, got {value}")
 
     def done(self) -> None:
         if self._faults:
@@ -262,6 +267,10 @@ class TransferSpec:
         checks = _Checks()
         checks.not_negative(self.gb, "gb")
         checks.not_negative(self.usd_per_gb, "usd_per_gb")
+        is_priced = self.usd_per_gb is None or self.route != "same_zone"
+        checks.require(
+            is_priced, "usd_per_gb", "has no meaning within a zone, where transfer is not billed; leave it out"
+        )
         checks.done()
 
 
@@ -346,6 +355,9 @@ class PricingSpec:
             "purchase",
             "has no meaning with usd_per_worker_hour; leave it out",
         )
+        for key in ("region", "workers_per_instance"):
+            has_meaning = self.usd_per_worker_hour is None or self.instance is not None or getattr(self, key) is None
+            checks.require(has_meaning, key, "has no meaning with usd_per_worker_hour; leave it out, or set it to null")
         checks.require(
             self.workers_per_instance is None or self.workers_per_instance >= 1,
             "workers_per_instance",

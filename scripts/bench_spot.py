@@ -36,15 +36,17 @@ import pyarrow.parquet as pq
 from bench_learning_curves import clustered_se
 from scipy.special import ndtri, polygamma
 
+from orchestrator.cost.interruptions import (
+    best_interval_s,
+    expected_time_s,
+    sample_interruptions,
+    young_interval_s,
+)
 from orchestrator.cost.spot import (
     TRACES,
     MarketStatistics,
     SpotMarket,
-    best_interval_s,
-    expected_time_s,
     market_from_runs,
-    sample_preemptions,
-    young_interval_s,
 )
 
 CHECKPOINT_S = 60.0
@@ -269,15 +271,16 @@ def ours(case: Case, statistics: MarketStatistics) -> Forecast:
     work, interval, checkpoint, restart = (
         np.full(N_DRAWS, value) for value in (plan.work_s, plan.interval_s, plan.checkpoint_s, plan.restart_s)
     )
-    drawn = sample_preemptions(
+    drawn = sample_interruptions(
         work, interval_s=interval, checkpoint_s=checkpoint, restart_s=restart, market=market, instances=1,
-        rng=np.random.default_rng(0), statistics=statistics,
+        failing=None, workers=1, rng=np.random.default_rng(0), statistics=statistics, is_started=True,
+        give_up_after=math.inf,
     )  # fmt: skip
-    billed = plan.work_s * (1 + plan.checkpoint_s / plan.interval_s) + drawn.rework_s
+    billed = plan.work_s * (1 + plan.checkpoint_s / plan.interval_s) + drawn.preemption_rework_s
     return Forecast(
         billed_s=billed_s,
         wall_s=billed_s * (1 + down_s / up_s) + first_wait_s,
-        draws=np.stack([billed, billed + drawn.waiting_s], axis=1),
+        draws=np.stack([billed, billed + drawn.first_wait_s + drawn.waiting_s], axis=1),
     )
 
 

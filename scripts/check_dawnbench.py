@@ -3,8 +3,9 @@
 
     python scripts/check_dawnbench.py DATA
 
-DATA is a Parquet file of the entries of stanford-futuredata/dawn-bench-entries, with columns file, hw (the hardware in
-words), cost (dollars per hour of all machines), usd (the bill, where the entry states it), hours and epochs.
+DATA is a Parquet file, or a folder with dawnbench.parquet, of the entries of stanford-futuredata/dawn-bench-entries,
+with columns file, hw (the hardware in words), cost (dollars per hour of all machines), usd (the bill, where the entry
+states it), hours and epochs.
 
 Each entry with hours and a price is billed as the orchestrator bills a full run, and held against the product of the
 two figures in decimal arithmetic, and against the stated bill where there is one (to the cent). The hourly price is
@@ -114,7 +115,7 @@ def render(checked: Sequence[Checked], n_entries: int) -> str:
     lines += [
         "",
         f"entries: {n_entries}, with hours and an hourly price: {len(checked)}, of these with a stated bill: {stated}",
-        f"reproduced: {sum(row.is_reproduced for row in checked)} of {len(checked)}",
+        f"reproduced (hours times price, exactly): {sum(row.is_reproduced for row in checked)} of {len(checked)}",
         f"hourly prices compared with our table: {sum(row.is_compared for row in checked)}; flagged: {len(flagged)}",
     ]
     return "\n".join(lines)
@@ -125,7 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("data", type=Path, metavar="DATA")
     data = parser.parse_args(arguments).data
     text = files("orchestrator.cost").joinpath("price_table.csv").read_text(encoding="utf-8")
-    entries = pq.read_table(data).to_pylist()
+    entries = pq.read_table(data / "dawnbench.parquet" if data.is_dir() else data).to_pylist()
     checked = check_entries(entries, parse_price_table(text, "our price table"))
     print(render(checked, len(entries)))
     return 0 if all(row.is_reproduced for row in checked) else 1

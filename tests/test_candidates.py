@@ -35,6 +35,27 @@ def test_candidates_are_models_times_workers_times_purchase_options(synthetic: A
     assert {c.candidate.n_samples for c in found} == {10_000}
 
 
+def test_the_odds_of_a_deadline_at_the_median_time_are_even(synthetic: Any) -> None:
+    median_s = forecast(synthetic, synthetic.spec()).candidates[0].wall_time_s.median
+    spec = synthetic.spec(full_run={"workers": (1, 2), "deadline_h": median_s / 3600})
+
+    (found, *_) = forecast(synthetic, spec).candidates
+
+    assert found.deadline_probability == pytest.approx(0.5, abs=0.01)
+    assert forecast(synthetic, synthetic.spec()).candidates[0].deadline_probability is None
+
+
+def test_a_run_that_is_given_up_gains_nothing_and_is_never_in_time(synthetic: Any) -> None:
+    hopeless = PricingSpec(usd_per_worker_hour=1.0, mtbf_worker_h=1e-6)
+    spec = synthetic.spec(
+        pricing=hopeless, decision={"min_gain_per_dollar": 0.0}, full_run={"workers": (1,), "deadline_h": 1000.0}
+    )
+
+    for found in forecast(synthetic, spec).candidates:
+        assert (found.probability, found.deadline_probability, found.gain_per_dollar.mean) == (0, 0, 0)
+        assert found.bill.given_up_share == 1
+
+
 def test_intervals_hold_the_true_accuracy_time_and_cost(synthetic: Any) -> None:
     spec = synthetic.spec()
     found = {(c.candidate.model, c.candidate.workers): c for c in forecast(synthetic, spec).candidates}

@@ -51,14 +51,14 @@ def test_entries_without_hours_or_price_are_left_out(tmp_path: Path, capsys: pyt
 
     assert code == 0
     assert "entries: 4, with hours and an hourly price: 2, of these with a stated bill: 1" in said
-    assert "reproduced: 2 of 2" in said
+    assert "exactly): 2 of 2" in said
 
 
 def test_a_stated_bill_that_is_another_one_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, said = run(tmp_path, capsys, entry(usd="12.25"))
 
     assert code == 1
-    assert "reproduced: 0 of 1" in said
+    assert "exactly): 0 of 1" in said
     assert "no: 12.25" in said
 
 

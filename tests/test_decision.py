@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from orchestrator.candidates import Baseline, Forecasts
+from orchestrator.cost.lines import UnitPrice
 from orchestrator.cost.prices import COLUMNS, parse_price_table
 from orchestrator.cost.rates import rate_card
+from orchestrator.cost.spot import SpotMarket, spot_market
 from orchestrator.decision import checklist_vetoes, choose, decide, evidence_vetoes, limit_vetoes
 from orchestrator.errors import EvidenceError
 from orchestrator.intervals import certain
@@ -28,7 +30,9 @@ from orchestrator.results import (
     TrialResult,
     Verdict,
 )
-from orchestrator.spec import BudgetSpec, ExperimentSpec, PricingSpec, TrackingSpec
+from orchestrator.spec import BudgetSpec, ExperimentSpec, PricingSpec, SpotSpec, TrackingSpec
+
+PRICE_ROW = "aws,g5.xlarge,A10G,1,4,us-east-1,1.006,0.4,,a list,2026-01-21"
 
 
 def verdict(synthetic: Any, spec: ExperimentSpec, results: list[TrialResult] | None = None, **other: Any) -> Verdict:
@@ -266,6 +270,37 @@ def test_sound_evidence_has_no_veto() -> None:
     assert evidence_vetoes(candidate(n=100_000), band(backtest=backtest, diagnosis=("plateau", "no-replicates"))) == ()
 
 
+def test_a_cap_is_held_against_what_providers_bill_and_not_against_peoples_time(synthetic: Any) -> None:
+    spec = synthetic.spec(budget=BudgetSpec(max_cost_usd=5.0))
+    dear = candidate(cost=100.0)
+    with_people = replace(dear, bill=replace(dear.bill, invoiced_usd=certain(2.0)))
+
+    assert [veto.name for veto in limit_vetoes(spec, dear, 0.0)] == ["over budget"]
+    assert limit_vetoes(spec, with_people, 2.9) == ()
+    assert [veto.name for veto in limit_vetoes(spec, with_people, 3.1)] == ["over budget"]
+
+
+def test_spot_that_misses_a_deadline_is_told_to_buy_on_demand(synthetic: Any) -> None:
+    spec = synthetic.spec(full_run={"deadline_h": 1.0})
+    late = candidate(hours=3.0)
+    spot = replace(late, candidate=replace(late.candidate, purchase="spot"))
+
+    ways_out = [limit_vetoes(spec, each, 0.0)[0].way_out for each in (late, spot)]
+
+    assert "on-demand" not in ways_out[0]
+    assert ways_out[1].startswith("buy on-demand")
+
+
+def test_what_earlier_full_runs_cost_counts_towards_the_cap(synthetic: Any) -> None:
+    spec = synthetic.spec(budget=BudgetSpec(max_cost_usd=100.0))
+
+    free, spent = (verdict(synthetic, spec, full_runs_usd=usd) for usd in (0.0, 99.99))
+
+    assert "over budget" not in {veto.name for veto in free.vetoes}
+    assert "over budget" in {veto.name for veto in spent.vetoes}
+    assert spent.sweep_cost_usd == free.sweep_cost_usd
+
+
 def test_several_workers_that_were_tried_are_no_veto() -> None:
     points = tuple(CurvePoint(n_samples=5000, value=0.9, seed=0, workers=workers) for workers in (1, 2))
 
@@ -337,14 +372,31 @@ def test_the_digest_changes_with_evidence_price_and_threshold_only(synthetic: An
         (spec, [replace(results[0], training=replace(results[0].training, accuracy=0.1)), *results[1:]]),
     ]
     digests = {verdict(synthetic, s, r).inputs_digest for s, r in changed}
-    assert len(digests) == 4
+    digests.add(verdict(synthetic, spec, results, rng_seed=1).inputs_digest)
+    assert len(digests) == 5
     assert first not in digests
+
+
+def test_the_digest_follows_what_a_price_file_holds_and_not_where_it_lies(synthetic: Any) -> None:
+    def digest(market: SpotMarket | None = None, storage_usd: float = 0.02, **pricing: Any) -> str:
+        asked = {"instance": "aws/g5.xlarge", "region": "us-east-1", "purchase": ("spot",)} | pricing
+        spec = synthetic.spec(pricing=PricingSpec(**asked))
+        table = parse_price_table("\n".join([",".join(COLUMNS), PRICE_ROW]), "prices.csv")
+        rates = rate_card(spec.pricing, table, None, datetime.date(2026, 1, 22), spot=market)
+        rates = replace(rates, storage=UnitPrice(usd=storage_usd, unit="GB-month", cited="a list"))
+        return decide(
+            spec, synthetic.data, synthetic.results(spec), rates, checkpoint_bytes={}, n_draws=200
+        ).inputs_digest
+
+    known = digest()
+    assert digest(catalogue="elsewhere/prices.csv", spot=SpotSpec(history="elsewhere/runs.csv")) == known
+    assert digest(market=spot_market(1.0, 1.0)) != known
+    assert digest(storage_usd=0.03) != known
 
 
 def test_the_digest_does_not_change_because_a_day_went_by(synthetic: Any) -> None:
     spec = synthetic.spec(pricing=PricingSpec(instance="aws/g5.xlarge", region="us-east-1"))
-    row = "aws,g5.xlarge,A10G,1,4,us-east-1,1.006,,,a list,2026-01-21"
-    table = parse_price_table("\n".join([",".join(COLUMNS), row]), "prices.csv")
+    table = parse_price_table("\n".join([",".join(COLUMNS), PRICE_ROW]), "prices.csv")
     days = (datetime.date(2026, 1, 22), datetime.date(2026, 12, 1))
 
     first, later = (

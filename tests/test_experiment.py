@@ -381,6 +381,21 @@ def test_a_full_run_that_does_not_fit_the_budget_is_refused_before_it_starts(don
     assert "full_run_started" not in done.kinds
 
 
+def test_a_cap_counts_what_an_earlier_full_run_was_billed(done: Lab) -> None:
+    done.answer("approved")
+    done.promote()
+    (outcome,) = done.view.outcomes
+    done.sweep()
+    swept = sum(result.cost_usd for result in done.view.results)
+    room = done.view.verdict.best.bill.capped_usd.high + outcome.invoiced_usd / 2
+    tight = replace(SPEC, budget=BudgetSpec(max_cost_usd=swept + room))
+    done.sweep(tight)
+    done.answer("approved", tight)
+
+    with pytest.raises(BudgetError, match="raise the cap"):
+        done.promote(tight)
+
+
 def test_an_approved_full_run_is_put_beside_its_forecast(done: Lab) -> None:
     done.answer("approved")
 

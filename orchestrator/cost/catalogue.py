@@ -35,6 +35,8 @@ from orchestrator.errors import PriceError
 
 CATALOGUE_COLUMNS = ("InstanceType", "AcceleratorName", "AcceleratorCount", "vCPUs", "Price", "SpotPrice", "Region")
 """Needed; ``AvailabilityZone`` is used where there is one, other columns are left alone."""
+# Zones of a region list one on-demand price; a factor of 1.5 is more than any two regions of a type need.
+_MOST_BETWEEN_ZONES = 1.5
 _REASONS_TOLD = 5
 
 
@@ -184,6 +186,10 @@ def _misfit(row: _ZoneRow, zones: Mapping[str, _ZoneRow]) -> str | None:
     first = next(iter(zones.values()), row)
     if first.machine != row.machine:
         return f"is another machine than row {first.line}: {_machine(row)}, there {_machine(first)}"
+    low, high = sorted((first.on_demand_usd_h, row.on_demand_usd_h))
+    if high > _MOST_BETWEEN_ZONES * low:
+        there = f"row {first.line}, of the same region, costs {first.on_demand_usd_h:g}"
+        return f"costs {row.on_demand_usd_h:g} where {there}"
     return None
 
 

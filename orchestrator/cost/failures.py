@@ -7,6 +7,10 @@ expected failures = hours * w / MTBF. The anchor is Llama 3's pre-training: 419 
 
 from __future__ import annotations
 
+import math
+
+from scipy.special import ndtri
+
 from orchestrator.cost.spot import SpotMarket
 from orchestrator.intervals import certain
 from orchestrator.results import Interval
@@ -29,10 +33,17 @@ def worker_failures(mtbf_worker_h: float | None) -> SpotMarket:
     if mtbf_worker_h is not None:
         uptime = certain(mtbf_worker_h * _SECONDS_PER_HOUR)
         return SpotMarket(mean_uptime_s=uptime, mean_downtime_s=at_once, assumed=False, source="config")
-    anchor = LLAMA3_MTBF_WORKER_H * _SECONDS_PER_HOUR
-    uptime = Interval(low=anchor / ASSUMED_FACTOR, median=anchor, high=anchor * ASSUMED_FACTOR, mean=anchor)
+    # The rate, not its inverse, is to have the anchor's mean: of a log-normal rate that is median * exp(sd**2 / 2).
+    log_sd = math.log(ASSUMED_FACTOR) / float(ndtri(0.95))
+    median_s = LLAMA3_MTBF_WORKER_H * math.exp(log_sd**2 / 2) * _SECONDS_PER_HOUR
+    uptime = Interval(
+        low=median_s / ASSUMED_FACTOR,
+        median=median_s,
+        high=median_s * ASSUMED_FACTOR,
+        mean=median_s * math.exp(log_sd**2 / 2),
+    )
     source = (
-        f"assumed: {LLAMA3_MTBF_WORKER_H:,.0f} h between failures of a worker, as in Llama 3's training "
-        f"(419 in 54 days on 16,384 GPUs), within a factor of {ASSUMED_FACTOR:g}"
+        f"assumed: one failure in {LLAMA3_MTBF_WORKER_H:,.0f} h of a worker on average, as in Llama 3's training "
+        f"(419 in 54 days on 16,384 GPUs), and up to {ASSUMED_FACTOR:g} times fewer or more than the median"
     )
     return SpotMarket(mean_uptime_s=uptime, mean_downtime_s=at_once, assumed=True, source=source)

@@ -27,8 +27,7 @@ from orchestrator.cost.lines import Ledger, UnitPrice
 from orchestrator.cost.prices import STALE_AFTER_DAYS, PriceQuote
 from orchestrator.cost.rates import RateCard
 from orchestrator.cost.sensitivity import Known, Uncertain, sensitivities
-from orchestrator.cost.spot import PreemptionDraws
-from orchestrator.intervals import FloatArray, summarise
+from orchestrator.intervals import FloatArray, format_quantity, summarise
 from orchestrator.results import Bill, Sensitivity
 from orchestrator.spec import PricingSpec, Purchase
 
@@ -56,6 +55,8 @@ class PricedRun:
     """Shape (n,)."""
     wall_time_s: FloatArray
     """Start-up, training, re-work and waiting together; what a deadline is held against. Shape (n,)."""
+    finishes: np.ndarray
+    """False where interruptions do not let it end: it is paid for and comes to nothing. Booleans of shape (n,)."""
     bill: Bill
 
 
@@ -123,9 +124,10 @@ def price_full_run(
         storage_usd_per_month=None if rates.storage is None else _kept_gb(size, pricing) * rates.storage.usd,
         sensitivities=_sensitivities(ledger, job, quote, rates, pricing),
         checkpoint=None if is_over else checkpoint_advice(job, _price_ratio(quote, rates)),
-        expected_interruptions=float(sum(np.mean(each.preemptions) for each in job.interruptions)),
+        expected_interruptions=job.expected_interruptions,
+        given_up_share=1 - float(np.mean(job.finishes)),
     )
-    return PricedRun(cost_usd=total, wall_time_s=job.wall_time_s, bill=bill)
+    return PricedRun(cost_usd=total, wall_time_s=job.wall_time_s, finishes=job.finishes, bill=bill)
 
 
 def _instance_hour(quote: PriceQuote) -> UnitPrice:
@@ -177,10 +179,13 @@ def _add_storage(ledger: Ledger, size: RunSize, rates: RateCard, pricing: Pricin
     months, price = pricing.storage.months, rates.storage
     for_months = f"for {months:g} months" if months != 1 else "for a month"
     kept = {
-        "data set storage": (_dataset_gb(size, pricing), f"{_dataset_gb(size, pricing):.3g} GB {for_months}"),
+        "data set storage": (
+            _dataset_gb(size, pricing),
+            f"{format_quantity(_dataset_gb(size, pricing))} GB {for_months}",
+        ),
         "checkpoint storage": (
             _checkpoints_gb(size),
-            f"{size.checkpoint_keep} kept {for_months}, {_checkpoints_gb(size):.3g} GB together; "
+            f"{size.checkpoint_keep} kept {for_months}, {format_quantity(_checkpoints_gb(size))} GB together; "
             f"at the peak {size.checkpoint_keep + 1}",
         ),
     }
@@ -213,7 +218,8 @@ def _add_transfer(ledger: Ledger, size: RunSize, rates: RateCard, pricing: Prici
         ledger.leave_out("infrastructure", "egress", "GB", reason, gigabytes)
         return
     what = "the data set and the kept checkpoints, once" if asked.gb is None else "as the config says"
-    ledger.add("infrastructure", "egress", gigabytes, rates.transfer, f"{route}: {what}")
+    note = f"{route}: {what}, at the price of the first tier"
+    ledger.add("infrastructure", "egress", gigabytes, rates.transfer, note)
 
 
 def _add_people(ledger: Ledger, job: Job, pricing: PricingSpec) -> None:
@@ -243,17 +249,17 @@ def _add_people(ledger: Ledger, job: Job, pricing: PricingSpec) -> None:
 
 def _add_risk(ledger: Ledger, job: Job, quote: PriceQuote, pricing: PricingSpec) -> None:
     """What interruptions are expected to cost: work lost, restarts, and the hours of whoever sees to it."""
-    price = _instance_hour(quote)
-    if job.preemptions is not None and job.market is not None:
-        note = f"{_expected(job.preemptions)}; {job.market.source}"
+    price, found = _instance_hour(quote), job.interruptions
+    if found is None:
+        return
+    if job.market is not None:
+        note = f"{_expected(found.preemptions)}; {job.market.source}"
         if job.instances > 1:
             note += f"; {job.instances} instances as if taken independently, which is the worst case"
-        hours = _hours(job.preemptions.rework_s * job.instances)
+        hours = _hours(found.preemption_rework_s * job.instances)
         ledger.add("risk", "re-work after preemption", hours, price, note)
-    if job.failures is None:
-        return
-    note = f"{_expected(job.failures)}; {job.failing.source}"
-    ledger.add("risk", "re-work after failure", _hours(job.failures.rework_s * job.instances), price, note)
+    note = f"{_expected(found.failures)}; {job.failing.source}"
+    ledger.add("risk", "re-work after failure", _hours(found.failure_rework_s * job.instances), price, note)
     people = pricing.people
     if people.engineer_usd_per_h is None or people.engineer_h_per_failure is None:
         reason = "give pricing.people.engineer_usd_per_h and engineer_h_per_failure"
@@ -261,36 +267,42 @@ def _add_risk(ledger: Ledger, job: Job, quote: PriceQuote, pricing: PricingSpec)
     else:
         hourly = UnitPrice(usd=people.engineer_usd_per_h, unit="h", cited="config")
         note = f"{people.engineer_h_per_failure:g} h for each failure"
-        hours = job.failures.preemptions * people.engineer_h_per_failure
+        hours = found.failures * people.engineer_h_per_failure
         ledger.add("risk", "engineer time after failure", hours, hourly, note, is_invoiced=False)
 
 
-def _expected(draws: PreemptionDraws) -> str:
-    """``0.12 expected (11% of runs have one or more)``."""
-    mean = float(np.mean(draws.preemptions))
-    # For few, a Poisson count; the drawn ones below 1 are expectations.
-    chance = float(np.mean(np.where(draws.preemptions >= 1, 1.0, -np.expm1(-draws.preemptions))))
-    return f"{mean:.2g} expected, at least one in {100 * chance:.2g}% of runs"
+def _expected(counts: FloatArray) -> str:
+    """``0.12 expected, at least one in 11% of runs``."""
+    # Counts below 1 are expectations of a Poisson count; whole ones were drawn.
+    chance = float(np.mean(np.where(counts >= 1, 1.0, -np.expm1(-counts))))
+    runs = "nearly every run" if chance > 0.99 else f"{100 * chance:.2g}% of runs"
+    return f"{format_quantity(float(np.mean(counts)))} expected, at least one in {runs}"
 
 
 def _sensitivities(
     ledger: Ledger, job: Job, quote: PriceQuote, rates: RateCard, pricing: PricingSpec
 ) -> tuple[Sensitivity, ...]:
-    delay = (pricing.people.delay_usd_per_day or 0.0) / _SECONDS_PER_DAY
-    billed = job.instances * quote.usd_per_instance_hour / _SECONDS_PER_HOUR + delay
-    uncertain = [
-        Uncertain("training time", job.time.training_s, billed),
-        Uncertain("start-up time", job.time.startup_s, billed),
-    ]
-    named = {"preemption": job.preemptions, "failure": job.failures}
-    for name, draws in named.items():
-        if draws is not None:
-            uncertain.append(Uncertain(f"time lost to {name}", draws.rework_s, billed))
-            uncertain.append(Uncertain(f"waiting after {name}", draws.waiting_s, delay))
+    people, time, found = pricing.people, job.time, job.interruptions
+    delay = (people.delay_usd_per_day or 0.0) / _SECONDS_PER_DAY
+    running = job.instances * quote.usd_per_instance_hour / _SECONDS_PER_HOUR + delay
+    uncertain = [Uncertain("start-up time", time.startup_s, running)]
+    for_training = running
+    if found is not None:
+        # What interruptions cost grows with the training they interrupt.
+        hours = float(np.mean(found.failures)) * (people.engineer_h_per_failure or 0.0)
+        with_it = running * job.rework_s + delay * found.waiting_s
+        lost_usd = float(np.mean(with_it)) + hours * (people.engineer_usd_per_h or 0.0)
+        for_training += lost_usd / float(np.mean(time.training_s))
+        uncertain += [
+            Uncertain("time lost to preemption", found.preemption_rework_s, running),
+            Uncertain("time lost to failure", found.failure_rework_s, running),
+            Uncertain("waiting for machines", job.waiting_s, delay),
+        ]
+    uncertain.append(Uncertain("training time", time.training_s, for_training))
     known = [
         Known("price of an instance-hour", quote.usd_per_instance_hour, "$ per instance-hour", "instance-hour"),
-        Known("engineer's rate", pricing.people.engineer_usd_per_h, "$ per h", "h"),
-        Known("cost of delay", pricing.people.delay_usd_per_day, "$ per day", "day"),
+        Known("engineer's rate", people.engineer_usd_per_h, "$ per h", "h"),
+        Known("cost of delay", people.delay_usd_per_day, "$ per day", "day"),
         Known("price of storage", rates.storage.usd if rates.storage else None, "$ per GB-month", "GB-month"),
         Known("price of transfer", rates.transfer.usd if rates.transfer else None, "$ per GB", "GB"),
     ]
@@ -312,6 +324,12 @@ def _price_warnings(quote: PriceQuote, rates: RateCard) -> tuple[str, ...]:
         )
     warnings += rates.warnings
     warnings += [price.warning for price in (rates.storage, rates.transfer) if price is not None and price.warning]
+    listed, taken = quote.list_workers_per_instance, quote.workers_per_instance
+    if listed is not None and listed != taken:
+        warnings.append(
+            f"{quote.label} has {listed} accelerators, and pricing.workers_per_instance puts {_count(taken, 'worker')} "
+            "on it: leave it out, or set it to null, for one worker each"
+        )
     if quote.assumed:
         warnings.append(f"times were not measured on {quote.label}; the bill assumes that it is as fast")
     return tuple(warnings)

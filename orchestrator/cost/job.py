@@ -1,26 +1,30 @@
 """A full run on its instances: how long, interruptions included, and how often it should save.
 
 Draws of an undisturbed run's time come in; what preemption and failure take on top, and what is billed of it all, goes
-out. Waiting for the next machine delays and is not billed.
+out. Waiting for machines delays and is not billed.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from orchestrator.cost.spot import (
-    PreemptionDraws,
-    SpotMarket,
+from orchestrator.cost.interruptions import (
+    GIVE_UP_AFTER,
+    InterruptionDraws,
     best_interval_s,
-    break_even_interval_s,
-    sample_preemptions,
+    expected_time_s,
+    sample_interruptions,
 )
+from orchestrator.cost.spot import SpotMarket
 from orchestrator.intervals import FloatArray
 from orchestrator.results import CheckpointAdvice
 
-_SECONDS_PER_HOUR = 3600.0
+# Share of runs that do not end from which a reader is warned.
+_WORTH_A_WARNING = 0.01
+_N_INTERVALS = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,33 +54,39 @@ class Job:
     """None where machines are not taken away."""
     failing: SpotMarket
     """How long one worker lasts."""
-    preemptions: PreemptionDraws | None
-    failures: PreemptionDraws | None
-    """None, like preemptions, for a run that is over."""
+    interruptions: InterruptionDraws | None
+    """None for a run that is over."""
 
     @property
-    def interruptions(self) -> tuple[PreemptionDraws, ...]:
-        return tuple(each for each in (self.preemptions, self.failures) if each is not None)
+    def rework_s(self) -> FloatArray:
+        found = self.interruptions
+        return (
+            np.zeros_like(self.time.training_s) if found is None else found.preemption_rework_s + found.failure_rework_s
+        )
 
     @property
     def billed_s(self) -> FloatArray:
-        parts = [self.time.training_s, self.time.startup_s, *(each.rework_s for each in self.interruptions)]
-        return np.asarray(np.add.reduce(parts), dtype=np.float64)
+        return np.asarray(self.time.training_s + self.time.startup_s + self.rework_s, dtype=np.float64)
+
+    @property
+    def waiting_s(self) -> FloatArray:
+        found = self.interruptions
+        return np.zeros_like(self.time.training_s) if found is None else found.first_wait_s + found.waiting_s
 
     @property
     def wall_time_s(self) -> FloatArray:
         return np.asarray(self.billed_s + self.waiting_s, dtype=np.float64)
 
     @property
-    def waiting_s(self) -> FloatArray:
-        parts = [np.zeros_like(self.time.training_s), *(each.waiting_s for each in self.interruptions)]
-        return np.asarray(np.add.reduce(parts), dtype=np.float64)
+    def finishes(self) -> np.ndarray:
+        """False where the run is given up; booleans of shape (n,)."""
+        found = self.interruptions
+        return np.ones(len(self.time.training_s), dtype=bool) if found is None else found.finishes
 
     @property
-    def rate_per_s(self) -> float:
-        """Interruptions in a second of running, at the medians of what is believed of market and failures."""
-        preempted = 0.0 if self.market is None else self.instances / self.market.mean_uptime_s.median
-        return preempted + self.workers / self.failing.mean_uptime_s.median
+    def expected_interruptions(self) -> float:
+        found = self.interruptions
+        return 0.0 if found is None else float(np.mean(found.preemptions + found.failures))
 
 
 def start_job(
@@ -97,32 +107,26 @@ def start_job(
         instances: Machines they are on.
         market: How long one instance is left to its buyer; None when it is not taken away.
         failing: How long one worker lasts.
-        rng: For the number of interruptions.
+        rng: For rates and luck.
         is_over: Nothing is drawn for a run that has ended.
     """
-    return Job(
-        workers=workers,
-        instances=instances,
-        time=time,
-        market=market,
-        failing=failing,
-        preemptions=None if market is None or is_over else _interruptions(time, market, instances, rng),
-        failures=None if is_over else _interruptions(time, failing, workers, rng),
-    )
-
-
-def _interruptions(time: RunTime, market: SpotMarket, machines: int, rng: np.random.Generator) -> PreemptionDraws:
-    """What interruptions cost; losing any machine stops a synchronous job."""
     # Writing belongs to the interval; at least a thousandth of it is work, lest a slow disk divide by zero.
     work_between_s = np.maximum(time.checkpoint_interval_s - time.checkpoint_s, time.checkpoint_interval_s / 1000)
-    return sample_preemptions(
-        time.training_s * work_between_s / time.checkpoint_interval_s,
-        interval_s=work_between_s,
-        checkpoint_s=time.checkpoint_interval_s - work_between_s,
-        restart_s=time.startup_s,
-        market=market,
-        instances=machines,
-        rng=rng,
+    interruptions = None
+    if not is_over:
+        interruptions = sample_interruptions(
+            time.training_s * work_between_s / time.checkpoint_interval_s,
+            interval_s=work_between_s,
+            checkpoint_s=time.checkpoint_interval_s - work_between_s,
+            restart_s=time.startup_s,
+            market=market,
+            instances=instances,
+            failing=failing,
+            workers=workers,
+            rng=rng,
+        )
+    return Job(
+        workers=workers, instances=instances, time=time, market=market, failing=failing, interruptions=interruptions
     )
 
 
@@ -130,43 +134,65 @@ def checkpoint_advice(job: Job, price_ratio: float | None) -> CheckpointAdvice:
     """Daly's interval for all that interrupts the job, and where spot stops paying.
 
     Args:
-        job: The job.
+        job: The job, not over.
         price_ratio: Price over on-demand price; None when there is nothing to compare.
     """
-    time = job.time
+    time, found = job.time, job.interruptions
     checkpoint_s, interval_s = float(np.mean(time.checkpoint_s)), float(np.mean(time.checkpoint_interval_s))
     break_even = None
-    if job.market is not None and price_ratio is not None:
-        break_even = break_even_interval_s(
-            checkpoint_s=checkpoint_s,
-            restart_s=float(np.mean(time.startup_s)),
-            mean_uptime_s=1 / job.rate_per_s,
-            price_ratio=price_ratio,
-        )
+    if found is not None and job.market is not None and price_ratio is not None:
+        break_even = _break_even_interval_s(job, found, price_ratio)
     return CheckpointAdvice(
         interval_s=max(interval_s - checkpoint_s, 0.0),
         checkpoint_s=checkpoint_s,
-        best_interval_s=best_interval_s(checkpoint_s, 1 / job.rate_per_s),
+        best_interval_s=None if found is None else best_interval_s(checkpoint_s, float(np.median(found.uptime_s))),
         break_even_interval_s=break_even,
         time_share=checkpoint_s / interval_s if interval_s > 0 else 0.0,
     )
 
 
+def _break_even_interval_s(job: Job, found: InterruptionDraws, price_ratio: float) -> float:
+    """The most work between two checkpoints at which a run that ends is expected to cost no more than on-demand.
+
+    Over the draws of what is believed of market and failures; both ways of buying save at the same interval and fail
+    alike. 0 when spot costs more at every interval, infinite when at none up to the whole run.
+    """
+    time = job.time
+    share = np.mean(1 - time.checkpoint_s / time.checkpoint_interval_s)
+    work_s, checkpoint_s = float(np.mean(time.training_s) * share), float(np.mean(time.checkpoint_s))
+    restart_s = float(np.mean(time.startup_s))
+
+    def is_cheaper(interval_s: float) -> bool:
+        costs = []
+        for uptime_s in (found.uptime_s, found.failure_uptime_s):
+            expected_s = restart_s + expected_time_s(
+                work_s, interval_s=interval_s, checkpoint_s=checkpoint_s, restart_s=restart_s, mean_uptime_s=uptime_s
+            )
+            most_s = GIVE_UP_AFTER * (restart_s + work_s * (1 + checkpoint_s / interval_s))
+            ended = np.mean(expected_s <= most_s)
+            costs.append(float(np.mean(np.minimum(expected_s, most_s)) / ended) if ended else math.inf)
+        return price_ratio * costs[0] <= costs[1]
+
+    intervals = np.geomspace(min(max(checkpoint_s, work_s * 1e-4), work_s), work_s, _N_INTERVALS)
+    cheaper = [is_cheaper(float(interval)) for interval in intervals]
+    if not any(cheaper):
+        return 0.0
+    last = int(np.flatnonzero(cheaper)[-1])
+    return math.inf if last == len(intervals) - 1 else float(intervals[last])
+
+
 def interruption_warnings(job: Job) -> tuple[str, ...]:
     """What is assumed of spot instances, and a run that saves too seldom to get on."""
-    if job.market is None:
-        return ()
     warnings = []
-    if job.market.assumed:
+    if job.market is not None and job.market.assumed:
         warnings.append(
             "how often spot instances are taken away is ASSUMED; give pricing.spot.mean_uptime_h and mean_downtime_h, "
             "or pricing.spot.history"
         )
-    uptime_h = job.market.mean_uptime_s.low / job.instances / _SECONDS_PER_HOUR
-    interval_h = float(np.mean(job.time.checkpoint_interval_s)) / _SECONDS_PER_HOUR
-    if interval_h > uptime_h:
+    given_up = 1 - float(np.mean(job.finishes))
+    if given_up >= _WORTH_A_WARNING:
         warnings.append(
-            f"a checkpoint comes every {interval_h:.2g} h, and the job may be interrupted every {uptime_h:.2g} h: it "
-            "may never end, and its expected cost is that of the worst draws; write checkpoints more often"
+            f"{100 * given_up:.2g}% of the draws do not end within {GIVE_UP_AFTER:g} times their undisturbed time: "
+            "they are counted as given up, paid for to that point and without gain; write checkpoints more often"
         )
     return tuple(warnings)

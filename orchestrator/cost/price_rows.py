@@ -18,6 +18,8 @@ from orchestrator.errors import PriceError
 # Catalogues write "no price" as zero, a negative number or a run of nines; no list price is one.
 _SHORTEST_RUN_OF_NINES = 3
 # What SkyPilot's catalogue v8 of Google Cloud (gcp/vms.csv at 006059e0) holds for TPUs of all sizes that have no price.
+# The deepest discounts that clouds announce are 90% to 91% off; a cell in other units is off by more.
+_LEAST_SHARE = 0.02
 _NO_TPU_PRICE = 700.0
 
 
@@ -54,8 +56,12 @@ def read_csv(text: str, source: str) -> tuple[list[str], Iterator[tuple[int, lis
     found = rows()
     header = next(found, None)
     if header is None:
-        raise PriceError(f"{source}: is empty; a price list starts with a row of column names")
-    return [name.strip() for name in header[1]], found
+        raise PriceError(f"{source}: is empty; it must start with a row of column names")
+    names = [name.strip() for name in header[1]]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise PriceError(f"{source}: columns repeat: {', '.join(twice)}; keep one of each")
+    return names, found
 
 
 def named_cells(header: list[str], cells: list[str], faults: list[str]) -> dict[str, str]:
@@ -81,7 +87,8 @@ def dollars(text: str, column: str, faults: list[str]) -> float | None:
         faults.append(f"{column} is not a number: {text!r}")
         return None
     if not math.isfinite(value) or value <= 0:
-        faults.append(f"{column} must be above 0, got {text}; leave spot or reserved empty where there is none")
+        way_out = "; leave it empty where there is none" if column.lower().startswith(("spot", "reserved")) else ""
+        faults.append(f"{column} must be above 0, got {text}{way_out}")
         return None
     if _is_run_of_nines(value):
         faults.append(f"{column} is {text}, which catalogues write where there is no price")
@@ -135,6 +142,11 @@ def price_faults(on_demand: float | None, lower: Mapping[str, float | None], ins
         f"{word} price {price:g} is above the on-demand price {on_demand:g}"
         for word, price in lower.items()
         if price is not None and on_demand is not None and price > on_demand
+    ]
+    faults += [
+        f"{word} price {price:g} is less than {_LEAST_SHARE:.0%} of the on-demand price {on_demand:g}"
+        for word, price in lower.items()
+        if price is not None and on_demand is not None and price < _LEAST_SHARE * on_demand
     ]
     if instance.startswith("tpu-") and _NO_TPU_PRICE in (on_demand, *lower.values()):
         faults.append(f"holds {_NO_TPU_PRICE:g}, which the catalogue writes where a TPU has no price")

@@ -1,18 +1,8 @@
-"""Work on machines that are taken away: what the market does, what that costs, and how often to save.
+"""Machines that are taken away: what the spot market does to one instance, and how surely that is known.
 
-With preemptions a Poisson process of mean up-time ``M``, a checkpoint of ``d`` seconds after every ``tau`` seconds of
-work and ``R`` seconds to restart (itself interrupted now and then), ``W`` seconds of work are billed for
-
-    E[T] = M e^(R/M) (e^((tau + d)/M) - 1) W / tau
-
-exactly, when ``W`` is a multiple of ``tau``. The minimum over ``tau`` is at ``M (1 + W0(-e^(-1 - d/M)))`` with W0 the
-principal branch of Lambert's function; Young's ``sqrt(2 d M)`` is its first term. Source: Daly 2006, "A higher order
-estimate of the optimum checkpoint interval for restart dumps", eq. 13 for the time; Young 1974 for the first term.
-There are ``E[T] / M`` preemptions, and after each the job waits for its next machine, which nobody bills.
-
-``M`` and the wait are never known: they drift, and the past of a zone forecasts them badly. `spot_market` and
-`market_from_runs` give both with the spread that `MarketStatistics` measured, and the draws carry it on.
-All times in seconds where the name says so. Arrays broadcast.
+The mean up-time and the mean wait for the next machine drift, and the past of a zone forecasts them badly.
+`spot_market` and `market_from_runs` give both with the spread that `MarketStatistics` measured on real traces, and
+`interruptions` draws from it. All times in seconds where the name says so.
 """
 
 from __future__ import annotations
@@ -21,19 +11,13 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import brentq
-from scipy.special import lambertw, ndtri, polygamma
+from scipy.special import ndtri, polygamma
 
 from orchestrator.intervals import FloatArray, certain
 from orchestrator.results import Interval
 
-# e^300 up-times are as good as never; capping the exponent keeps the arithmetic finite, so that prices still compare.
-_MAX_EXPONENT = 300.0
-# Beyond this many expected preemptions their count is as good as its mean, and the sampler would overflow.
-_MAX_SAMPLED = 1e6
-# What happens in fewer than one run in a hundred lies outside every 90% interval and is in few of some thousand draws:
-# it enters with its expectation, so that a small risk does not read as none.
-_RARE = 0.01
+# With fewer ended runs of either kind a history says less than the two preemptions that the public traces count for.
+_FEWEST_RUNS = 2
 _S_PER_H = 3600.0
 _LEVEL = 0.9
 _Z_EDGE = float(ndtri((1 + _LEVEL) / 2))
@@ -163,11 +147,14 @@ def market_from_runs(
         mean_s = (float(weighted_s[of].sum()) + statistics.prior_count * market_h * _S_PER_H) / count
         return _lognormal(mean_s, math.hypot(error, math.sqrt(float(polygamma(1, count)))))
 
+    n_lost, n_regained = int(is_up[:-1].sum()), int((~is_up[:-1]).sum())
+    is_short = min(n_lost, n_regained) < _FEWEST_RUNS
+    assumed = "ASSUMED for the most part: " if is_short else ""
     return SpotMarket(
         mean_uptime_s=forecast(is_up, statistics.mean_uptime_h, statistics.uptime_error),
         mean_downtime_s=forecast(~is_up, statistics.mean_downtime_h, statistics.downtime_error),
-        assumed=False,
-        source=f"history of {length_s.sum() / _S_PER_H:.3g} h with {int(is_up[:-1].sum())} preemptions, the latest "
+        assumed=is_short,
+        source=f"{assumed}history of {length_s.sum() / _S_PER_H:.3g} h with {n_lost} preemptions, the latest "
         f"{statistics.half_life_h:g} h counting most, drawn towards the mean of public traces",
     )
 
@@ -193,170 +180,3 @@ def _lognormal(median: float, log_sd: float) -> Interval:
     edge = math.exp(_Z_EDGE * log_sd)
     mean = median * math.exp(log_sd**2 / 2)
     return Interval(low=median / edge, median=median, high=median * edge, mean=mean, level=_LEVEL)
-
-
-def expected_time_s(
-    work_s: FloatArray | float,
-    *,
-    interval_s: FloatArray | float,
-    checkpoint_s: FloatArray | float,
-    restart_s: FloatArray | float,
-    mean_uptime_s: FloatArray | float,
-) -> FloatArray:
-    """Expected billed time of ``work_s`` seconds of work under preemption, checkpoints and re-work included.
-
-    Args:
-        work_s: Useful work, at least 0.
-        interval_s: Work between two checkpoints, above 0.
-        checkpoint_s: Time one checkpoint takes, at least 0.
-        restart_s: From having the next machine to working again, at least 0.
-        mean_uptime_s: Mean time between preemptions of the job as a whole, above 0.
-    """
-    uptime = np.asarray(mean_uptime_s, np.float64)
-    segment = np.minimum((np.asarray(interval_s, np.float64) + checkpoint_s) / uptime, _MAX_EXPONENT)
-    restart = np.minimum(np.asarray(restart_s, np.float64) / uptime, _MAX_EXPONENT)
-    time = uptime * np.exp(restart) * np.expm1(segment) * np.asarray(work_s, np.float64) / interval_s
-    return np.asarray(time, dtype=np.float64)
-
-
-def best_interval_s(checkpoint_s: float, mean_uptime_s: float) -> float:
-    """Work between checkpoints that makes the expected time smallest; 0 when a checkpoint costs nothing."""
-    return mean_uptime_s * float(1 + lambertw(-np.exp(-1 - checkpoint_s / mean_uptime_s)).real)
-
-
-def young_interval_s(checkpoint_s: float, mean_uptime_s: float) -> float:
-    """Young's first-order interval, ``sqrt(2 d M)``, for comparison."""
-    return float(np.sqrt(2 * checkpoint_s * mean_uptime_s))
-
-
-def break_even_interval_s(
-    *, checkpoint_s: float, restart_s: float, mean_uptime_s: float, price_ratio: float
-) -> float | None:
-    """The most work between two checkpoints at which spot is expected to cost no more than on-demand.
-
-    On-demand does the same job, checkpoints included, and is never taken away. With ``x = (tau + d) / M`` and prices
-    in the ratio ``r`` the two cost the same where ``(e^x - 1) / x = e^(-R/M) / r``; the left side only rises.
-
-    Args:
-        checkpoint_s: Time one checkpoint takes, at least 0.
-        restart_s: From having the next machine to working again, at least 0.
-        mean_uptime_s: Mean time between preemptions of the job as a whole, above 0; may be infinite.
-        price_ratio: Spot price over on-demand price, above 0.
-    Returns: Seconds; infinite when there is no preemption, None when spot costs more at every interval.
-    """
-    if math.isinf(mean_uptime_s):
-        return math.inf if price_ratio <= 1 else None
-    log_gain = -math.log(price_ratio) - restart_s / mean_uptime_s
-    if log_gain <= 0:
-        return None
-    # e^(x/2) <= (e^x - 1) / x <= e^x brackets the root; the logarithm is taken so that no e^x overflows.
-    x = brentq(lambda x: x + math.log(-math.expm1(-x) / x) - log_gain, log_gain, 2 * log_gain, xtol=1e-300, rtol=1e-12)
-    interval_s = float(x) * mean_uptime_s - checkpoint_s
-    return interval_s if interval_s > 0 else None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PreemptionDraws:
-    """What preemption does to each draw of a job; each array of shape (n,)."""
-
-    rework_s: FloatArray
-    """Billed beyond work and checkpoints: work lost since the last checkpoint, and restarts."""
-    waiting_s: FloatArray
-    """Not billed: without machines, before the first of them and after each preemption."""
-    preemptions: FloatArray
-
-
-def sample_preemptions(
-    work_s: FloatArray,
-    *,
-    interval_s: FloatArray,
-    checkpoint_s: FloatArray,
-    restart_s: FloatArray,
-    market: SpotMarket,
-    instances: int,
-    rng: np.random.Generator,
-    statistics: MarketStatistics = TRACES,
-) -> PreemptionDraws:
-    """Draws of re-work and waiting of one job, over what the market may be and over luck within it.
-
-    Losing any one instance stops a synchronous job, so its up-time is the market's over ``instances``: as if machines
-    were taken independently, which is the worst case: in traces all of 4 or 16 stayed together 2 to 15 times as long
-    as that. The others are given back while it waits. Given the market, the mean of the re-work is that of
-    `expected_time_s`. Over an uncertain market it exceeds the median by far where the interval is long, since the time
-    rises exponentially with the rate. A wait is gamma distributed; a job submitted while there is no machine, which
-    has the stationary probability, first waits out the rest.
-
-    Args: As for `expected_time_s`, each of shape (n,).
-        market: Of one instance.
-        instances: How many the job needs at once, at least 1.
-        rng: For the market and for luck.
-        statistics: How up-time and down-time go together, and the shape of down-times.
-    """
-    shape = np.shape(work_s)
-    z_up = rng.standard_normal(shape)
-    z_down = statistics.correlation * z_up + math.sqrt(1 - statistics.correlation**2) * rng.standard_normal(shape)
-    uptime_s = _drawn(market.mean_uptime_s, z_up) / instances
-    downtime_s = _drawn(market.mean_downtime_s, z_down)
-    rework_s, preemptions = _sample_luck(work_s, interval_s, checkpoint_s, restart_s, uptime_s, rng)
-    gamma_shape = statistics.downtime_shape
-    waits_s = rng.standard_gamma(preemptions * gamma_shape) * downtime_s / gamma_shape
-    # An instant falls into long down-times more often: theirs is a gamma of shape one more, and its rest uniform in it.
-    is_down = rng.random(shape) * (uptime_s + downtime_s) < downtime_s
-    rest_s = rng.random(shape) * rng.standard_gamma(gamma_shape + 1, shape) * downtime_s / gamma_shape
-    return PreemptionDraws(
-        rework_s=rework_s,
-        waiting_s=np.asarray(waits_s + np.where(is_down, rest_s, 0.0), dtype=np.float64),
-        preemptions=preemptions,
-    )
-
-
-def _drawn(interval: Interval, z: FloatArray) -> FloatArray:
-    """A positive quantity at standard normal ``z``: split log-normal, each side of the median with its own spread."""
-    if interval.low == interval.high:
-        return np.full(np.shape(z), interval.median)
-    low, median, high = np.log([interval.low, interval.median, interval.high])
-    z_edge = float(ndtri((1 + interval.level) / 2))
-    return np.asarray(np.exp(median + z / z_edge * np.where(z < 0, median - low, high - median)), dtype=np.float64)
-
-
-def _sample_luck(
-    work_s: FloatArray,
-    interval_s: FloatArray,
-    checkpoint_s: FloatArray,
-    restart_s: FloatArray,
-    uptime_s: FloatArray,
-    rng: np.random.Generator,
-) -> tuple[FloatArray, FloatArray]:
-    """Seconds of re-work and preemptions; only the counts are random, each failure costs its mean.
-
-    A segment of length ``s = tau + d`` fails ``k`` times before it succeeds, with ``k`` geometric of success
-    ``e^(-s/M)``, and so does each restart: sums of these are negative binomial. A failure known to come within ``s``
-    comes after ``M - s / (e^(s/M) - 1)`` on average.
-    """
-    segment_s = np.asarray(interval_s + checkpoint_s, np.float64)
-    lost, odds = _failing(segment_s, uptime_s)
-    lost_restarting, odds_restarting = _failing(np.asarray(restart_s, np.float64), uptime_s)
-    failed = _failures(np.asarray(work_s, np.float64) / interval_s, odds, rng)
-    failed_again = _failures(failed, odds_restarting, rng)
-    rework = failed * (lost + restart_s) + failed_again * lost_restarting
-    return np.asarray(rework, dtype=np.float64), np.asarray(failed + failed_again, dtype=np.float64)
-
-
-def _failing(length_s: FloatArray, uptime_s: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Mean seconds until a failure within ``length_s``, and the odds of failing in it."""
-    ratio = np.minimum(length_s / uptime_s, _MAX_EXPONENT)
-    odds = np.expm1(ratio)
-    # Below this ratio the mean is half of the length, and the difference of two large numbers would lose its digits.
-    is_short = ratio < 1e-6
-    safe = np.where(is_short, 1.0, ratio)
-    mean_s = np.where(is_short, length_s / 2, length_s * (1 / safe - 1 / np.expm1(safe)))
-    return mean_s, odds
-
-
-def _failures(successes: FloatArray, odds: FloatArray, rng: np.random.Generator) -> FloatArray:
-    """How often something failed before it succeeded ``successes`` times."""
-    counts: FloatArray = np.asarray(successes * odds, dtype=np.float64)
-    sampled = (counts >= _RARE) & (counts < _MAX_SAMPLED)
-    # A count of successes need not be whole; the mean is right all the same.
-    counts[sampled] = rng.negative_binomial(successes[sampled], 1 / (1 + odds[sampled]))
-    return counts

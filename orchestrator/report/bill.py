@@ -6,10 +6,11 @@ the 90% intervals beside it do not add, and say so by standing in a column of th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
-from orchestrator.intervals import format_usd
-from orchestrator.report.wording import NOT_KNOWN, duration, percent, span, unit_price
+from orchestrator.intervals import format_quantity, format_usd
+from orchestrator.report.wording import NOT_KNOWN, duration, gain_value, in_time, percent, span, unit_price, with_span
 from orchestrator.results import Bill, BillLine, CandidateForecast, CostKind, Interval, Sensitivity, Verdict
 
 BILL_HEADER = ("item", "quantity", "unit price", "expected", "90%", "note, and number of the price source")
@@ -49,7 +50,7 @@ def price_sources(bill: Bill) -> list[str]:
 
 
 def _line_row(line: BillLine, numbers: Mapping[str, int]) -> Row:
-    quantity = NOT_KNOWN if line.quantity is None else f"{line.quantity.mean:,.3g} {line.unit}"
+    quantity = NOT_KNOWN if line.quantity is None else f"{format_quantity(line.quantity.mean)} {line.unit}"
     price = NOT_KNOWN if line.unit_price_usd is None else f"{unit_price(line.unit_price_usd)} per {line.unit}"
     mark = f"[{numbers[line.source]}]" if line.source in numbers else ""
     note = " ".join(part for part in (line.note, mark) if part)
@@ -72,13 +73,13 @@ def _seconds(bill: Bill) -> str:
         billed += f", and {duration(bill.waiting_s.mean)} of waiting for machines"
     if bill.expected_interruptions is None:
         return billed
-    return f"{billed}; {bill.expected_interruptions:.2g} interruptions expected"
+    return f"{billed}; {format_quantity(bill.expected_interruptions)} interruptions expected"
 
 
 def _storage(bill: Bill) -> str:
     if bill.peak_storage_gb is None:
         return ""
-    peak = f"storage: {bill.peak_storage_gb:,.3g} GB at the peak"
+    peak = f"storage: {format_quantity(bill.peak_storage_gb)} GB at the peak"
     monthly = bill.storage_usd_per_month
     return peak if monthly is None else f"{peak}, then {format_usd(monthly)} per month while it is kept"
 
@@ -97,8 +98,15 @@ def _checkpoints(bill: Bill) -> str:
             if advice.best_interval_s == 0
             else f"the expected time is shortest with one every {duration(advice.best_interval_s)}"
         )
-    if advice.break_even_interval_s is not None:
-        parts.append(f"spot costs more than on-demand beyond one every {duration(advice.break_even_interval_s)}")
+    break_even = advice.break_even_interval_s
+    if break_even is not None:
+        parts.append(
+            "spot is expected to cost more than on-demand at every interval"
+            if break_even == 0
+            else "spot is expected to cost less than on-demand at any interval up to the whole run"
+            if math.isinf(break_even)
+            else f"spot is expected to cost more than on-demand beyond one every {duration(break_even)}"
+        )
     return "; ".join(parts)
 
 
@@ -112,7 +120,7 @@ def sensitivity_rows(bill: Bill) -> list[Row]:
 
 def _sensitivity_row(each: Sensitivity) -> Row:
     def value(amount: float) -> str:
-        return duration(amount) if each.unit == "s" else f"${amount:,.4g}{each.unit.removeprefix('$')}"
+        return duration(amount) if each.unit == "s" else f"${format_quantity(amount)}{each.unit.removeprefix('$')}"
 
     basis = "90% interval" if each.is_uncertain else "10% either side"
     return (
@@ -125,7 +133,10 @@ def _sensitivity_row(each: Sensitivity) -> Row:
     )
 
 
-PURCHASE_HEADER = ("purchase", "per instance-hour", "time", "in time", "interruptions", *KINDS, "total (90%)")
+PURCHASE_HEADER = (
+    "purchase", "per instance-hour", "time (median, 90%)", "in time", "given up", "interruptions", *KINDS,
+    "total (expected, 90%)",
+)  # fmt: skip
 
 
 def purchase_rows(verdict: Verdict) -> list[Row]:
@@ -146,18 +157,13 @@ def _purchase_row(forecast: CandidateForecast) -> Row:
     return (
         forecast.candidate.purchase.replace("_", "-"),
         NOT_KNOWN if hourly is None else unit_price(hourly),
-        f"{duration(forecast.wall_time_s.mean)} ({span(forecast.wall_time_s, duration)})",
+        with_span(forecast.wall_time_s, duration),
         in_time(forecast),
-        NOT_KNOWN if bill.expected_interruptions is None else f"{bill.expected_interruptions:.2g}",
+        percent(bill.given_up_share),
+        NOT_KNOWN if bill.expected_interruptions is None else format_quantity(bill.expected_interruptions),
         *(_dollars(bill.totals_usd.get(kind))[0] for kind in KINDS),
-        f"{format_usd(forecast.cost_usd.mean)} ({span(forecast.cost_usd, format_usd)})",
+        _expected_and_span(forecast.cost_usd, format_usd),
     )
-
-
-def in_time(forecast: CandidateForecast) -> str:
-    """P(time <= deadline); draws do not make it certain."""
-    share = forecast.deadline_probability
-    return "no deadline" if share is None else percent(min(max(share, 1e-9), 1 - 1e-9))
 
 
 def comparison_rows(left: Verdict, right: Verdict) -> list[Row]:
@@ -166,30 +172,32 @@ def comparison_rows(left: Verdict, right: Verdict) -> list[Row]:
     def row(name: str, show: Callable[[Verdict], str]) -> Row:
         return (name, show(left), show(right))
 
-    def kind_row(kind: CostKind) -> Row:
-        return row(f"  {kind}", lambda verdict: _dollars(verdict.best.bill.totals_usd.get(kind))[0])
+    def of_kind(kind: CostKind) -> list[Row]:
+        total = row(f"  {kind}", lambda verdict: _dollars(verdict.best.bill.totals_usd.get(kind))[0])
+        return [total, *(row(f"    {item}", _expected_of(item)) for item in _items((left, right), kind))]
 
+    metric = left.metric
     return [
         row("verdict", lambda verdict: verdict.kind),
         row("probability", lambda verdict: f"{verdict.probability:.2f}"),
         row("held back by", lambda verdict: ", ".join(veto.name for veto in verdict.vetoes) or "nothing"),
         row("candidate", lambda verdict: str(verdict.best.candidate)),
-        row("time", lambda verdict: _mean_and_span(verdict.best.wall_time_s, duration)),
+        row("gain (median, 90%)", lambda verdict: with_span(verdict.best.gain, lambda gain: gain_value(gain, metric))),
+        row("time (median, 90%)", lambda verdict: with_span(verdict.best.wall_time_s, duration)),
         row("in time", lambda verdict: in_time(verdict.best)),
-        row("cost", lambda verdict: _mean_and_span(verdict.best.cost_usd, format_usd)),
-        *(kind_row(kind) for kind in KINDS),
-        *(row(f"    {item}", _expected_of(item)) for item in _items((left, right))),
+        row("cost (expected, 90%)", lambda verdict: _expected_and_span(verdict.best.cost_usd, format_usd)),
+        *(each for kind in KINDS for each in of_kind(kind)),
         row("inputs", lambda verdict: verdict.inputs_digest[:8]),
     ]
 
 
-def _mean_and_span(interval: Interval, text: Callable[[float], str]) -> str:
+def _expected_and_span(interval: Interval, text: Callable[[float], str]) -> str:
     return f"{text(interval.mean)} ({span(interval, text)})"
 
 
-def _items(verdicts: Sequence[Verdict]) -> list[str]:
-    """Every item that either bill includes, once."""
-    included = (line.item for verdict in verdicts for line in verdict.best.bill.lines if line.included)
+def _items(verdicts: Sequence[Verdict], kind: CostKind) -> list[str]:
+    """Every item of the kind that either bill includes, once."""
+    included = (line.item for verdict in verdicts for line in verdict.best.bill.lines_of(kind) if line.included)
     return list(dict.fromkeys(included))
 
 

@@ -39,7 +39,7 @@ def verdict_markdown(verdict: Verdict, outcome: Outcome | None = None) -> str:
     parts.append(
         _section(
             "Candidates",
-            _table(wording.candidate_header(metric), rows)
+            _table(wording.candidate_header(verdict), rows)
             + f"\n\nMedians with 90% intervals; P is the probability of at least "
             f"{wording.gain_per_dollar(verdict.threshold, metric)}. "
             f"Baseline {wording.metric_value(verdict.baseline, metric)} ({_escape(verdict.baseline_source)}).",
@@ -72,7 +72,7 @@ def verdict_text(verdict: Verdict) -> str:
         "",
         f"candidates (median, 90% interval; P: at least {wording.gain_per_dollar(verdict.threshold, metric)})",
         wording.plain_table(
-            wording.candidate_header(metric), [wording.candidate_row(each, metric) for each in verdict.candidates]
+            wording.candidate_header(verdict), [wording.candidate_row(each, metric) for each in verdict.candidates]
         ),
         f"  baseline {wording.metric_value(verdict.baseline, metric)} ({verdict.baseline_source})",
         "",

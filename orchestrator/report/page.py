@@ -81,7 +81,7 @@ def _render(
         outcome_header=wording.OUTCOME_HEADER,
         outcome_rows=[] if outcome is None else wording.outcome_rows(outcome, metric),
         figures={name: (Markup(drawing.svg), drawing.alt) for name, drawing in drawings.items()},
-        candidate_header=wording.candidate_header(metric),
+        candidate_header=wording.candidate_header(verdict),
         candidate_rows=[
             (wording.candidate_row(each, metric), each.candidate == verdict.best.candidate)
             for each in verdict.candidates

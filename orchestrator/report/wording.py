@@ -52,7 +52,8 @@ def duration(seconds: float) -> str:
     for limit, unit, size in ((120, "s", 1), (7200, "min", 60), (2 * 86400, "h", 3600)):
         if seconds < limit:
             return f"{_three_digits(seconds / size)} {unit}"
-    return f"{seconds / 86400:,.1f} d"
+    days = seconds / 86400
+    return f"{days:,.1f} d" if days < 1e6 else f"{days / 365.25:.1e} years"
 
 
 def _three_digits(value: float) -> str:
@@ -83,16 +84,22 @@ def with_span(interval: Interval, text: Callable[[float], str]) -> str:
     return f"{text(interval.median)} ({span(interval, text)})"
 
 
-CANDIDATE_HEADER = ("model", "data", "workers", "purchase", "{metric}", "gain", "time", "cost", "P")
+def candidate_header(verdict: Verdict) -> tuple[str, ...]:
+    """Of `candidate_row`; with a deadline there is a column for it."""
+    in_time = ("in time",) if verdict.best.deadline_probability is not None else ()
+    return ("model", "data", "workers", "purchase", verdict.metric, "gain", "time", *in_time, "cost", "P")
 
 
-def candidate_header(metric: Metric) -> tuple[str, ...]:
-    return tuple(cell.format(metric=metric) for cell in CANDIDATE_HEADER)
+def in_time(forecast: CandidateForecast) -> str:
+    """P(time <= deadline); draws do not make it certain."""
+    share = forecast.deadline_probability
+    return "no deadline" if share is None else percent(min(max(share, 1e-9), 1 - 1e-9))
 
 
 def candidate_row(forecast: CandidateForecast, metric: Metric) -> tuple[str, ...]:
     """One candidate: medians, with the metric's and the cost's 90% interval."""
     candidate = forecast.candidate
+    before_the_deadline = () if forecast.deadline_probability is None else (in_time(forecast),)
     return (
         candidate.model,
         f"{candidate.fraction:.4g}",
@@ -101,6 +108,7 @@ def candidate_row(forecast: CandidateForecast, metric: Metric) -> tuple[str, ...
         with_span(forecast.metric, lambda value: metric_value(value, metric)),
         gain_value(forecast.gain.median, metric),
         duration(forecast.wall_time_s.median),
+        *before_the_deadline,
         with_span(forecast.cost_usd, format_usd),
         f"{forecast.probability:.2f}",
     )

@@ -73,6 +73,8 @@ def test_good_rows_become_a_table_with_source_and_date() -> None:
         (gpu(vCPUs="four"), "vCPUs must be a whole number"),
         (gpu(Region=""), "Region is missing"),
         (GPU, "repeats row 2"),
+        (gpu(Price="5.006", AvailabilityZone="az2"), "costs 5.006 where row 2, of the same region, costs 1.006"),
+        (gpu(SpotPrice="0.0041"), "spot price 0.0041 is less than 2% of the on-demand price 1.006"),
         (gpu(InstanceType="g5.xlarge", vCPUs="8"), "is another machine than row 2"),
         (gpu() + ",more", "does not have 10 cells"),
     ],

@@ -72,6 +72,7 @@ def test_an_empty_price_is_no_price() -> None:
     [
         (GOOD.replace("0.41", "1.2"), "spot price 1.2 is above the on-demand price 1.006"),
         (GOOD.replace("0.63", "2"), "reserved price 2 is above the on-demand price 1.006"),
+        (GOOD.replace("0.41", "0.0041"), "spot price 0.0041 is less than 2% of the on-demand price 1.006"),
         (GOOD.replace("1.006", "0"), "on_demand_usd_h must be above 0, got 0"),
         (GOOD.replace("1.006", "-1"), "on_demand_usd_h must be above 0, got -1"),
         (GOOD.replace("1.006", "nan"), "on_demand_usd_h must be above 0, got nan"),
@@ -126,6 +127,8 @@ def test_all_bad_rows_are_listed_together() -> None:
 def test_missing_columns_and_an_empty_table_are_refused() -> None:
     with pytest.raises(PriceError, match="columns missing: source, date"):
         parse_price_table(",".join(COLUMNS[:-2]), "prices.csv")
+    with pytest.raises(PriceError, match="columns repeat: date; keep one of each"):
+        parse_price_table(",".join([*COLUMNS, "date"]), "prices.csv")
     with pytest.raises(PriceError, match="holds no prices"):
         table()
 
@@ -168,7 +171,7 @@ def test_an_option_without_price_is_refused_with_those_there_are() -> None:
 
 
 def test_the_owners_own_price_is_never_assumed_or_stale() -> None:
-    quote = quotes(PricingSpec(usd_per_worker_hour=0.25, workers_per_instance=4), None, TODAY)["on_demand"]
+    quote = quotes(PricingSpec(usd_per_worker_hour=0.25), None, TODAY)["on_demand"]
 
     assert (quote.usd_per_instance_hour, quote.workers_per_instance) == (0.25, 1)
     assert (quote.assumed, quote.stale, quote.cited) == (False, False, "config")
@@ -243,7 +246,7 @@ def test_a_dearer_row_gives_a_dearer_quote(one: float, other: float) -> None:
 
 
 @settings(deadline=None)
-@given(PRICES, st.floats(0.01, 1.0), st.dates(datetime.date(2020, 1, 1), datetime.date(2026, 1, 31)))
+@given(PRICES, st.floats(0.03, 1.0), st.dates(datetime.date(2020, 1, 1), datetime.date(2026, 1, 31)))
 def test_every_price_of_a_row_comes_back_in_its_quote(usd: float, share: float, day: datetime.date) -> None:
     lower = usd * share
     row = f"aws,g5.xlarge,A10G,1,4,us-east-1,{usd!r},{lower!r},{lower!r},a list,{day}"

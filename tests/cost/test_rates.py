@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.cost import prices, transfer
 from orchestrator.cost.rates import RateCard, rate_card
-from orchestrator.errors import PriceError
+from orchestrator.errors import PriceError, SpecValueError
 from orchestrator.spec import PricingSpec, StorageSpec, TransferSpec
 
 TODAY = datetime.date(2026, 3, 1)
@@ -61,6 +61,17 @@ def test_transfer_within_a_zone_is_free_and_of_an_unpriced_route_unknown() -> No
     assert within.usd == 0
     assert across is None
     assert card().transfer is None
+
+
+def test_a_price_of_ones_own_within_a_zone_is_refused() -> None:
+    with pytest.raises(SpecValueError, match="usd_per_gb"):
+        TransferSpec(route="same_zone", usd_per_gb=0.5)
+
+
+@pytest.mark.parametrize("amount", [1e308, 1e-320])
+def test_figures_that_arithmetic_cannot_hold_are_refused(amount: float) -> None:
+    with pytest.raises(SpecValueError, match=r"usd_per_worker_hour.*must lie between 1e-12 and 1e\+12"):
+        PricingSpec(usd_per_worker_hour=amount)
 
 
 def test_an_own_machine_has_no_list_prices() -> None:

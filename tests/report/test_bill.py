@@ -128,13 +128,19 @@ def test_sentences_say_seconds_storage_and_checkpoints() -> None:
     assert sources == "price sources: [1] a list, 2026-01-21"
     assert checkpoints == (
         "checkpoints: one after every 10.0 min of work, 1% of the training time in the trials; the expected time "
-        "is shortest with one every 30.0 min; spot costs more than on-demand beyond one every 2.00 h"
+        "is shortest with one every 30.0 min; spot is expected to cost more than on-demand beyond one every 2.00 h"
     )
 
 
 def test_checkpoints_that_take_no_time_may_be_written_at_will() -> None:
     free = CheckpointAdvice(interval_s=600, checkpoint_s=0, best_interval_s=0, time_share=0.0)
 
+    never, always = (
+        CheckpointAdvice(interval_s=600, checkpoint_s=6, best_interval_s=60, break_even_interval_s=at)
+        for at in (0.0, float("inf"))
+    )
+    assert bill_sentences(bill(checkpoint=never))[2].endswith("cost more than on-demand at every interval")
+    assert bill_sentences(bill(checkpoint=always))[2].endswith("than on-demand at any interval up to the whole run")
     assert "as often as one likes" in bill_sentences(bill(checkpoint=free))[2]
 
 
@@ -149,9 +155,17 @@ def test_sensitivities_tell_an_interval_from_ten_percent_either_side() -> None:
 def test_purchase_options_stand_side_by_side_with_the_odds_of_the_deadline() -> None:
     on_demand, spot = purchase_rows(two_options())
 
-    assert (on_demand[0], on_demand[3], on_demand[5]) == ("on-demand", ">99%", "$10.00")
-    assert (spot[0], spot[3], spot[5]) == ("spot", "62%", "$4.00")
+    assert (on_demand[0], on_demand[3], on_demand[6]) == ("on-demand", ">99%", "$10.00")
+    assert (spot[0], spot[3], spot[4], spot[6]) == ("spot", "62%", "0%", "$4.00")
     assert spot[-1].startswith("$4.00 ($3.20 to ")
+
+
+def test_large_quantities_have_separators_and_absurd_amounts_stay_short() -> None:
+    huge = replace(line("infrastructure", "training", 10.0), quantity=certain(15_432_099.0))
+    cells = bill_rows(bill(lines=(huge,), total_usd=dollars(1e30)))
+
+    assert cells[1][0][1] == "15,432,099 instance-hour"
+    assert cells[-1][0][3] == "$1.0e+30"
 
 
 def test_one_purchase_option_needs_no_table() -> None:
