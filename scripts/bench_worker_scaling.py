@@ -1,6 +1,6 @@
 """How well run times on more workers are forecast, ours beside peers, from a folder of measured jobs.
 
-    python scripts/bench_worker_scaling.py DATA [--peer FILE.py:FUNCTION ...]
+    python scripts/bench_worker_scaling.py DATA [--peer FILE.py:FUNCTION ...] [-o FILE.json]
 
 DATA is a folder with time.parquet (see `train_worker_scaling`) and size_and_workers.parquet (columns job, context,
 size, instance_count, gross_runtime). Each job with 4 worker counts or more is seen up to a quarter, and up to a half,
@@ -24,6 +24,7 @@ seconds, target_workers) that returns {"mean": .., "quantiles": {0.05: .., 0.95:
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -162,7 +163,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="folder with time.parquet")
     parser.add_argument("--peer", action="append", default=[], metavar="FILE.py:FUNCTION", help="another forecaster")
+    parser.add_argument("-o", "--output", type=Path, help="write the figures here too, as JSON")
     options = parser.parse_args()
+    record: dict[str, Any] = {}
     jobs = load_jobs(options.data)
     folds = cross_validated(build_table(jobs))
     net_of = {family: net for families, net in folds for family in families}
@@ -178,7 +181,7 @@ def main() -> None:
     for protocol, divisor in SHARES.items():
         cases = cases_of(jobs, divisor)
         answers = {name: [forecast(case) for case in cases] for name, forecast in forecasters.items()}
-        _print(protocol, cases, answers, _speeds(cases[:N_TIMED], forecasters))
+        record[protocol] = _print(protocol, cases, answers, _speeds(cases[:N_TIMED], forecasters))
     sized: dict[str, Forecaster] = {
         # of a family that no network saw, any fold's
         OURS: lambda case: dict(forecast_size_and_workers_with(
@@ -188,7 +191,10 @@ def main() -> None:
     }  # fmt: skip
     cases = sized_cases_of(options.data)
     answers = {name: [forecast(case) for case in cases] for name, forecast in sized.items()}
-    _print("size and workers", cases, answers, _speeds(cases, sized))
+    record["size and workers"] = _print("size and workers", cases, answers, _speeds(cases, sized))
+    if options.output is not None:
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+        options.output.write_text(json.dumps({"protocols": record}, indent=1) + "\n", encoding="utf-8")
 
 
 def _speeds(cases: Sequence[Case], forecasters: dict[str, Forecaster]) -> dict[str, float]:
@@ -204,7 +210,9 @@ def _speeds(cases: Sequence[Case], forecasters: dict[str, Forecaster]) -> dict[s
 
 def _print(
     protocol: str, cases: Sequence[Case], answers: dict[str, list[dict[str, Any]]], speeds: dict[str, float]
-) -> None:
+) -> dict[str, Any]:
+    """Print the figures of one protocol, and give them back."""
+    told_all = []
     family = np.array([case.family for case in cases])
     took = np.log([case.took_s for case in cases])
     error = {name: np.abs(np.log([a["mean"] for a in told]) - took) for name, told in answers.items()}
@@ -215,6 +223,7 @@ def _print(
     )
     for name, told in answers.items():
         found = score(cases, told)
+        told_all.append({"name": name, "fits_per_s": round(speeds[name]), **found})
         cells = [_cell(found[key]) for key in ("median", "p90", "near_linear")]
         cells += [f"{_cell(found['looks_linear']):>12}", _cell(found["coverage"]), _cell(found["hi_lo"])]
         difference = error[OURS] - error[name]
@@ -223,6 +232,7 @@ def _print(
         print(f"{name:<24}" + "".join(f"{cell:>8}" for cell in cells) + f"{speeds[name]:>9,.0f}{against}")
         if found["by_source"]:
             print("    coverage: " + ", ".join(f"{source} {share:.2f}" for source, share in found["by_source"].items()))
+    return {"n_jobs": len(cases), "n_families": len(set(family)), "forecasters": told_all}
 
 
 def _cell(value: float | None) -> str:

@@ -33,6 +33,8 @@ ROOT = Path(__file__).resolve().parent.parent
 EVIDENCE = ROOT / "examples" / "evidence" / "cifar10"
 PICTURE = EVIDENCE / "learning_curves.png"
 BENCHMARK = ROOT / "examples" / "evidence" / "learning_curves" / "benchmark.json"
+SCALING_BENCHMARK = ROOT / "examples" / "evidence" / "worker_scaling" / "benchmark.json"
+SPOT_BENCHMARK = ROOT / "examples" / "evidence" / "spot" / "benchmark.json"
 COMPARED = {
     "ours, cross-validated by data set": "this tool",
     "bma": "Bayesian model average of nine families (after Domhan et al. 2015)",
@@ -122,6 +124,74 @@ def _benchmark_row(scores: dict[str, Any]) -> tuple[str, ...]:
     )
 
 
+SCALING_COMPARED = {
+    "ours, cross-validated": "this tool",
+    "ideal scaling": "ideal scaling",
+    "gustafson": "Gustafson's law",
+    "amdahl": "Amdahl's law",
+    "ernest": "Ernest (Venkataraman et al. 2016)",
+}
+
+
+def scaling_block(record: dict[str, Any]) -> str:
+    """How well run times on more workers are forecast, in short."""
+    protocols = [record["protocols"][name] for name in ("quarter", "half")]
+    quarter, half = ({each["name"]: each for each in protocol["forecasters"]} for protocol in protocols)
+    rows = [("forecaster", "seen to a quarter", "90% interval", "seen to half", "90% interval")]
+    rows.append(("---", "---:", "---:", "---:", "---:"))
+    for name, shown in SCALING_COMPARED.items():
+        cells = [cell for scores in (quarter[name], half[name]) for cell in _scaling_cells(scores)]
+        rows.append((shown, *cells))
+    counts = " and ".join(str(protocol["n_jobs"]) for protocol in protocols)
+    lead = (
+        "How long does a job take on all its workers, seen on up to a quarter or half of them? Relative error, median "
+        f"and 90% quantile over {counts} measured jobs (MLPerf Training results, LLM Foundry, Gavel, Sia, C3O and DOS "
+        "runtime data), held out by family of jobs:\n\n"
+    )
+    return lead + "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
+
+
+def _scaling_cells(scores: dict[str, Any]) -> tuple[str, str]:
+    held = scores["coverage"]
+    width = "none" if held is None else f"holds {held:.0%}, factor {scores['hi_lo']:.1f}"
+    return f"{scores['median']:.3f} / {scores['p90']:.3f}", width
+
+
+SPOT_COMPARED = {
+    "ours, other datasets' statistics": "this tool",
+    "Poisson, past's rates": "Poisson model with the past's rates",
+    "no preemption": "no preemption",
+}
+
+
+def spot_block(record: dict[str, Any]) -> str:
+    """How well bill and wall time on spot are forecast, in short."""
+    groups = record["groups"].items()
+    rows = [("forecaster", *(f"{name}: {what}" for name, _ in groups for what in ("bill", "wall time")))]
+    rows.append(("---", *("---:",) * (len(rows[0]) - 1)))
+    for name, shown in SPOT_COMPARED.items():
+        cells = [
+            f"{scores['median_traces'][i]:.3f} / {scores['p90_traces'][i]:.3f}"
+            for _, group in groups
+            for scores in (group["forecasters"][name],)
+            for i in (0, 1)
+        ]
+        rows.append((shown, *cells))
+    traces = " and ".join(str(len(group["forecasters"][next(iter(SPOT_COMPARED))]["by_trace"])) for _, group in groups)
+    lead = (
+        "What does a job of 8 to 72 hours on spot come to, having seen the first half of a real trace of availability "
+        f"and run on the second? Relative error, median and 90% quantile over {traces} traces "
+        f"(skypilot-org/spot-traces); {len(record['collapsed'])} more, on which most such jobs never end, are not "
+        "scored:\n\n"
+    )
+    return lead + "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
 def rendered(readme: str, view: JournalView) -> str:
     """The README with every generated block made anew."""
     blocks: dict[str, Callable[[], str]] = {
@@ -129,7 +199,9 @@ def rendered(readme: str, view: JournalView) -> str:
         "verdict": lambda: verdict_block(view),
         "what if": what_if_block,
         "outcome": lambda: outcome_block(view),
-        "learning curve benchmark": lambda: benchmark_block(json.loads(BENCHMARK.read_text(encoding="utf-8"))),
+        "learning curve benchmark": lambda: benchmark_block(read_json(BENCHMARK)),
+        "worker scaling benchmark": lambda: scaling_block(read_json(SCALING_BENCHMARK)),
+        "spot benchmark": lambda: spot_block(read_json(SPOT_BENCHMARK)),
         "help": help_of,
     }
 

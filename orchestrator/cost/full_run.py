@@ -325,7 +325,7 @@ def _price_warnings(quote: PriceQuote, rates: RateCard) -> tuple[str, ...]:
     warnings += rates.warnings
     warnings += [price.warning for price in (rates.storage, rates.transfer) if price is not None and price.warning]
     listed, taken = quote.list_workers_per_instance, quote.workers_per_instance
-    if listed is not None and listed != taken:
+    if listed is not None and taken < listed:
         warnings.append(
             f"{quote.label} has {listed} accelerators, and pricing.workers_per_instance puts {_count(taken, 'worker')} "
             "on it: leave it out, or set it to null, for one worker each"

@@ -312,7 +312,8 @@ def test_a_config_that_puts_fewer_workers_on_an_instance_than_it_has_accelerator
     eight = quote(workers_per_instance=2, list_workers_per_instance=8)
 
     assert any("has 8 accelerators" in warning for warning in priced(eight, workers=8).bill.warnings)
-    assert not any("accelerators" in warning for warning in priced(quote(list_workers_per_instance=1)).bill.warnings)
+    for fine in (quote(list_workers_per_instance=1), quote(workers_per_instance=2, list_workers_per_instance=1)):
+        assert not any("accelerators" in warning for warning in priced(fine).bill.warnings)
 
 
 def test_the_best_interval_is_youngs_for_rare_interruptions() -> None:
