@@ -80,3 +80,32 @@ def test_bad_runs_are_refused(workers: list[float], seconds: list[float], target
 def test_no_runs_are_refused() -> None:
     with pytest.raises(UnderdeterminedFitError):
         forecast([], [], 4)
+
+
+# --- limits ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("workers", "seconds", "asked", "plateau"),
+    [
+        ([1, 2, 4, 8], [64, 32, 32, 32], 16, 32.0),
+        ([2, 4, 8], [32, 32, 32], 16, 32.0),
+        ([1, 2, 4, 8, 16], [100, 60, 45, 42, 41], 32, 40.0),
+        ([1, 2, 4, 8], [100, 55, 54, 53], 32, 52.0),
+        ([1, 2, 4, 8, 16], [100, 52, 30, 29, 29.5], 64, 29.0),
+    ],
+)
+def test_where_a_limit_has_shown_the_interval_holds_it_and_holds_that_the_job_goes_on(
+    workers: list[int], seconds: list[float], asked: int, plateau: float
+) -> None:
+    told = forecast(workers, seconds, asked)["quantiles"]
+
+    assert told[0.05] < 0.7 * plateau
+    assert told[0.95] > plateau
+
+
+def test_one_step_that_brought_nothing_is_no_limit_yet() -> None:
+    bent, going_on = (forecast([1, 2, 4, 8], seconds, 16)["mean"] for seconds in ([64, 32, 16, 16], [64, 32, 16, 8]))
+
+    assert bent < 16
+    assert going_on == pytest.approx(4, rel=0.1)
