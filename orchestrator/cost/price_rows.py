@@ -9,8 +9,9 @@ import csv
 import datetime
 import io
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from orchestrator.cost.accelerators import accelerators_of, has_accelerators
 from orchestrator.errors import PriceError
@@ -18,9 +19,11 @@ from orchestrator.errors import PriceError
 # Catalogues write "no price" as zero, a negative number or a run of nines; no list price is one.
 _SHORTEST_RUN_OF_NINES = 3
 # What SkyPilot's catalogue v8 of Google Cloud (gcp/vms.csv at 006059e0) holds for TPUs of all sizes that have no price.
+_NO_TPU_PRICE = 700.0
 # The deepest discounts that clouds announce are 90% to 91% off; a cell in other units is off by more.
 _LEAST_SHARE = 0.02
-_NO_TPU_PRICE = 700.0
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +65,53 @@ def read_csv(text: str, source: str) -> tuple[list[str], Iterator[tuple[int, lis
     if twice:
         raise PriceError(f"{source}: columns repeat: {', '.join(twice)}; keep one of each")
     return names, found
+
+
+def parse_rows(
+    text: str,
+    source: str,
+    columns: Sequence[str],
+    parse: Callable[[Mapping[str, str], list[str]], T | None],
+    *,
+    what: str,
+    name: Callable[[Mapping[str, str]], str],
+    key: Callable[[T], Hashable] | None = None,
+) -> tuple[T, ...]:
+    """Every row of a file of ours, or a refusal that lists each bad row with its line and all its reasons.
+
+    Args:
+        text: The whole file.
+        source: Its name, for messages.
+        columns: Those it must have.
+        parse: A row from its cells; None with faults added.
+        what: What a row is called, in the singular.
+        name: How a row is told apart in messages.
+        key: What no two rows may share; None when rows may repeat.
+    Raises: PriceError: Missing columns, no rows, or any bad row.
+    """
+    header, lines = read_csv(text, source)
+    missing = [column for column in columns if column not in header]
+    if missing:
+        raise PriceError(f"{source}: columns missing: {', '.join(missing)}; the header must read {','.join(columns)}")
+    rows: list[T] = []
+    faults: list[str] = []
+    seen: dict[Hashable, int] = {}
+    for line, cells in lines:
+        problems: list[str] = []
+        fields = named_cells(header, cells, problems)
+        row = parse(fields, problems)
+        if row is not None:
+            first = seen.setdefault(key(row) if key else line, line)
+            if first != line:
+                problems.append(f"repeats row {first}; keep one of them")
+            rows.append(row)
+        faults += [f"  row {line}{name(fields)}: {problem}" for problem in problems]
+    if faults:
+        count = f"1 {what}" if len(faults) == 1 else f"{len(faults)} {what}s"
+        raise PriceError("\n".join([f"{source}: {count} cannot be used", *faults]))
+    if not rows:
+        raise PriceError(f"{source}: holds no {what}s; add a row below the header")
+    return tuple(rows)
 
 
 def named_cells(header: list[str], cells: list[str], faults: list[str]) -> dict[str, str]:

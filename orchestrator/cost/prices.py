@@ -21,9 +21,8 @@ from orchestrator.cost.price_rows import (
     calendar_day,
     dollars,
     instance_faults,
-    named_cells,
+    parse_rows,
     price_faults,
-    read_csv,
     whole_number,
 )
 from orchestrator.errors import PriceError
@@ -178,33 +177,20 @@ def parse_price_table(text: str, source: str, *, today: datetime.date | None = N
         today: Refuses rows dated later, when given.
     Raises: PriceError: Missing columns, or any bad row; every bad row is listed with its line number and reason.
     """
-    header, lines = read_csv(text, source)
-    missing = [column for column in COLUMNS if column not in header]
-    if missing:
-        raise PriceError(f"{source}: columns missing: {', '.join(missing)}; the header must read {','.join(COLUMNS)}")
-    rows: list[PriceRow] = []
-    faults: list[str] = []
-    seen: dict[tuple[str, str], int] = {}
-    for line, cells in lines:
-        problems: list[str] = []
-        fields = named_cells(header, cells, problems)
-        row = _parse_row(fields, problems, today)
-        if row is not None:
-            first = seen.setdefault((row.name, row.region), line)
-            if first != line:
-                problems.append(f"repeats row {first}; keep one of them")
-            rows.append(row)
-        faults += [f"  row {line} ({_name_of(fields)}): {problem}" for problem in problems]
-    if faults:
-        count = "1 price" if len(faults) == 1 else f"{len(faults)} prices"
-        raise PriceError("\n".join([f"{source}: {count} cannot be used", *faults]))
-    if not rows:
-        raise PriceError(f"{source}: holds no prices; add a row below the header")
-    return PriceTable(rows=tuple(rows), source=source)
+    rows = parse_rows(
+        text,
+        source,
+        COLUMNS,
+        lambda fields, faults: _parse_row(fields, faults, today),
+        what="price",
+        name=_name_of,
+        key=lambda row: (row.name, row.region),
+    )
+    return PriceTable(rows=rows, source=source)
 
 
 def _name_of(fields: Mapping[str, str]) -> str:
-    return f"{fields['cloud'] or '?'}/{fields['instance'] or '?'} {fields['region'] or '?'}"
+    return f" ({fields['cloud'] or '?'}/{fields['instance'] or '?'} {fields['region'] or '?'})"
 
 
 def _parse_row(text: Mapping[str, str], faults: list[str], today: datetime.date | None) -> PriceRow | None:

@@ -14,9 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from orchestrator.cost.price_rows import calendar_day, dollars, named_cells, read_csv
+from orchestrator.cost.price_rows import calendar_day, dollars, parse_rows
 from orchestrator.cost.prices import CLOUDS, STALE_AFTER_DAYS, is_stale
-from orchestrator.errors import PriceError
 
 TransferItem = Literal["internet_egress", "inter_region", "cross_cloud", "cross_zone", "object_storage"]
 ITEMS: tuple[TransferItem, ...] = get_args(TransferItem)
@@ -91,29 +90,16 @@ def parse_transfer_table(text: str, source: str, *, today: datetime.date | None 
         today: Refuses rows dated later, when given.
     Raises: PriceError: Missing columns, or any bad row; every bad row is listed with its line number and reason.
     """
-    header, lines = read_csv(text, source)
-    missing = [column for column in COLUMNS if column not in header]
-    if missing:
-        raise PriceError(f"{source}: columns missing: {', '.join(missing)}; the header must read {','.join(COLUMNS)}")
-    rows: list[TransferPrice] = []
-    faults: list[str] = []
-    seen: dict[tuple[str, str], int] = {}
-    for line, cells in lines:
-        problems: list[str] = []
-        fields = named_cells(header, cells, problems)
-        row = _parse_row(fields, problems, today)
-        if row is not None:
-            first = seen.setdefault((row.item, row.cloud), line)
-            if first != line:
-                problems.append(f"repeats row {first}; keep one of them")
-            rows.append(row)
-        faults += [f"  row {line} ({fields['cloud'] or '?'} {fields['item'] or '?'}): {text}" for text in problems]
-    if faults:
-        count = "1 price" if len(faults) == 1 else f"{len(faults)} prices"
-        raise PriceError("\n".join([f"{source}: {count} cannot be used", *faults]))
-    if not rows:
-        raise PriceError(f"{source}: holds no prices; add a row below the header")
-    return TransferTable(rows=tuple(rows), source=source)
+    rows = parse_rows(
+        text,
+        source,
+        COLUMNS,
+        lambda fields, faults: _parse_row(fields, faults, today),
+        what="price",
+        name=lambda fields: f" ({fields['cloud'] or '?'} {fields['item'] or '?'})",
+        key=lambda row: (row.item, row.cloud),
+    )
+    return TransferTable(rows=rows, source=source)
 
 
 def _parse_row(text: Mapping[str, str], faults: list[str], today: datetime.date | None) -> TransferPrice | None:

@@ -39,7 +39,7 @@ def test_every_wrong_row_is_named() -> None:
         parse_availability(history([(1, 60), ("yes", 60), (0, -5), (1, "nan"), (0, "")]), "history.csv")
 
     message = str(refused.value)
-    assert message.startswith("history.csv: runs that cannot be used")
+    assert message.startswith("history.csv: 4 runs cannot be used")
     assert "row 3: available must be 1 or 0, got 'yes'" in message
     assert "row 4: seconds must be a number above 0, got '-5'" in message
     assert "row 5" in message
