@@ -45,7 +45,8 @@ def describe_plan(spec: ExperimentSpec, data: DataSummary, rates: RateCard, form
             f"{q.label} {format_usd(q.usd_per_instance_hour)} per hour ({q.cited})" for q in rates.quotes.values()
         ),
         "full run, per hour": ", ".join(
-            f"{workers} x {quote.purchase.replace('_', '-')} {format_usd(hourly_usd(workers, quote))}"
+            f"{workers} {'worker' if workers == 1 else 'workers'} {quote.purchase.replace('_', '-')} "
+            f"{format_usd(hourly_usd(workers, quote))}"
             for quote in rates.quotes.values()
             for workers in spec.full_run.workers
         ),

@@ -71,7 +71,7 @@ def test_a_plan_shows_the_bill_of_the_full_run_once_it_can_be_made(work: Any, me
     text = measured.ask("plan", measured.config).stdout
 
     assert re.search(r"^bill of (linear|cnn) on all of the data", text, re.MULTILINE)
-    assert re.search(r"^full run, per hour: +1 x on-demand \$", text, re.MULTILINE)
+    assert re.search(r"^full run, per hour: +1 worker on-demand \$", text, re.MULTILINE)
     assert "left out: " in text
 
 
