@@ -1,6 +1,6 @@
 """What is asked: the frozen records a config turns into.
 
-One record per section of the YAML; ``config.py`` parses into them. Each record checks itself in ``__post_init__`` and
+One record per section of the YAML; `config` parses into them. Each record checks itself in ``__post_init__`` and
 reports all of its faults at once (`SpecValueError`), so a config with five mistakes is refused once, not five times.
 Fractions are in (0, 1], money in US dollars, times carry their unit in the name.
 """
