@@ -53,6 +53,24 @@ def draw(interval: Interval, rng: np.random.Generator, size: int) -> FloatArray:
     return np.asarray(interval.median + z * spread, dtype=np.float64)
 
 
+def lognormal(median: float, log_sd: float, level: float = 0.9) -> Interval:
+    """The interval of a positive quantity whose logarithm is normal; a median of 0 or infinity is known exactly."""
+    if median == 0 or math.isinf(median):
+        return certain(median, level)
+    edge = math.exp(float(ndtri((1 + level) / 2)) * log_sd)
+    mean = median * math.exp(log_sd**2 / 2)
+    return Interval(low=median / edge, median=median, high=median * edge, mean=mean, level=level)
+
+
+def draw_positive(interval: Interval, z: FloatArray) -> FloatArray:
+    """A positive quantity at standard normal ``z``: as `draw`, of the logarithm, for draws that are to go together."""
+    if interval.low == interval.high:
+        return np.full(np.shape(z), interval.median)
+    low, median, high = np.log([interval.low, interval.median, interval.high])
+    z_edge = float(ndtri((1 + interval.level) / 2))
+    return np.asarray(np.exp(median + z / z_edge * np.where(z < 0, median - low, high - median)), dtype=np.float64)
+
+
 def format_probability(probability: float, limit: float) -> str:
     """Two decimals, or as many as it takes to show on which side of ``limit`` it lies: 0.898 against 0.9, not 0.90."""
     for decimals in (2, 3, 4, 5):

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
-from orchestrator.intervals import certain, draw, format_probability, format_usd, summarise
+from orchestrator.intervals import (
+    certain,
+    draw,
+    draw_positive,
+    format_probability,
+    format_quantity,
+    format_usd,
+    lognormal,
+    summarise,
+)
 from orchestrator.results import Interval
 
 
@@ -58,3 +69,27 @@ def test_an_amount_that_is_not_zero_never_reads_as_zero() -> None:
 )
 def test_a_probability_shows_on_which_side_of_the_limit_it_lies(p: float, text: str) -> None:
     assert format_probability(p, 0.9) == text
+
+
+def test_a_lognormal_interval_and_the_draws_from_it_agree() -> None:
+    interval = lognormal(5.0, 0.8)
+    drawn = draw_positive(interval, np.random.default_rng(0).standard_normal(200_000))
+
+    assert np.quantile(drawn, [0.05, 0.5, 0.95]) == pytest.approx([interval.low, 5.0, interval.high], rel=0.02)
+    assert drawn.mean() == pytest.approx(interval.mean, rel=0.02)
+
+
+@pytest.mark.parametrize("median", [0.0, math.inf])
+def test_nothing_and_for_ever_are_known_exactly(median: float) -> None:
+    interval = lognormal(median, 0.8)
+
+    assert (interval.low, interval.high) == (median, median)
+    assert (draw_positive(interval, np.zeros(3)) == median).all()
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0156, "0.0156"), (12.5, "12.5"), (999.4, "999"), (15_432_099.0, "15,432,099"), (0.0, "0"), (3e20, "3e+20")],
+)
+def test_a_quantity_has_three_digits_or_separators(value: float, text: str) -> None:
+    assert format_quantity(value) == text

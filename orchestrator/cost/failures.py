@@ -12,8 +12,7 @@ import math
 from scipy.special import ndtri
 
 from orchestrator.cost.spot import SpotMarket
-from orchestrator.intervals import certain
-from orchestrator.results import Interval
+from orchestrator.intervals import certain, lognormal
 
 LLAMA3_MTBF_WORKER_H = 16_384 * 54 * 24 / 419
 ASSUMED_FACTOR = 5.0
@@ -36,12 +35,7 @@ def worker_failures(mtbf_worker_h: float | None) -> SpotMarket:
     # The rate, not its inverse, is to have the anchor's mean: of a log-normal rate that is median * exp(sd**2 / 2).
     log_sd = math.log(ASSUMED_FACTOR) / float(ndtri(0.95))
     median_s = LLAMA3_MTBF_WORKER_H * math.exp(log_sd**2 / 2) * _SECONDS_PER_HOUR
-    uptime = Interval(
-        low=median_s / ASSUMED_FACTOR,
-        median=median_s,
-        high=median_s * ASSUMED_FACTOR,
-        mean=median_s * math.exp(log_sd**2 / 2),
-    )
+    uptime = lognormal(median_s, log_sd)
     source = (
         f"assumed: one failure in {LLAMA3_MTBF_WORKER_H:,.0f} h of a worker on average, as in Llama 3's training "
         f"(419 in 54 days on 16,384 GPUs), and up to {ASSUMED_FACTOR:g} times fewer or more than the median"

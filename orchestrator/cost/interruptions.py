@@ -24,11 +24,10 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import lambertw, ndtri
+from scipy.special import lambertw
 
 from orchestrator.cost.spot import TRACES, MarketStatistics, SpotMarket
-from orchestrator.intervals import FloatArray
-from orchestrator.results import Interval
+from orchestrator.intervals import FloatArray, draw_positive
 
 GIVE_UP_AFTER = 10.0
 """Multiple of the undisturbed time at which somebody stops a run that does not get on: a policy limit."""
@@ -141,9 +140,9 @@ def sample_interruptions(
     rest_of_down = u_rest * rng.standard_gamma(down_shape + 1, shape) / down_shape
     z_down = statistics.correlation * z_up + math.sqrt(1 - statistics.correlation**2) * z_own
     never = np.full(shape, np.inf)
-    machine_s = never if market is None else _drawn(market.mean_uptime_s, z_up) / instances
-    worker_s = never if failing is None else _drawn(failing.mean_uptime_s, z_fail) / workers
-    downtime_s = np.zeros(shape) if market is None else _drawn(market.mean_downtime_s, z_down)
+    machine_s = never if market is None else draw_positive(market.mean_uptime_s, z_up) / instances
+    worker_s = never if failing is None else draw_positive(failing.mean_uptime_s, z_fail) / workers
+    downtime_s = np.zeros(shape) if market is None else draw_positive(market.mean_downtime_s, z_down)
     rate = 1 / machine_s + 1 / worker_s
     uptime_s = np.divide(1, rate, out=never.copy(), where=rate > 0)
     rework_s, counts = _sample_luck(work_s, interval_s, checkpoint_s, restart_s, uptime_s, rng, is_started)
@@ -167,15 +166,6 @@ def sample_interruptions(
         failure_uptime_s=worker_s,
         finishes=finishes,
     )
-
-
-def _drawn(interval: Interval, z: FloatArray) -> FloatArray:
-    """A positive quantity at standard normal ``z``: split log-normal, each side of the median with its own spread."""
-    if interval.low == interval.high:
-        return np.full(np.shape(z), interval.median)
-    low, median, high = np.log([interval.low, interval.median, interval.high])
-    z_edge = float(ndtri((1 + interval.level) / 2))
-    return np.asarray(np.exp(median + z / z_edge * np.where(z < 0, median - low, high - median)), dtype=np.float64)
 
 
 def _sample_luck(

@@ -11,16 +11,14 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import ndtri, polygamma
+from scipy.special import polygamma
 
-from orchestrator.intervals import FloatArray, certain
+from orchestrator.intervals import FloatArray, lognormal
 from orchestrator.results import Interval
 
 # With fewer ended runs of either kind a history says less than the two preemptions that the public traces count for.
 _FEWEST_RUNS = 2
 _S_PER_H = 3600.0
-_LEVEL = 0.9
-_Z_EDGE = float(ndtri((1 + _LEVEL) / 2))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,9 +109,9 @@ def _check_stated(mean_uptime_h: float | None, mean_downtime_h: float | None) ->
 def _stated(what: str, stated_h: float | None, drift: float, assumed_h: float, spread: float) -> tuple[Interval, str]:
     """What is stated, or else assumed, as an interval in seconds; and in words."""
     if stated_h is None:
-        interval, why = _lognormal(assumed_h * _S_PER_H, spread), "ASSUMED, spread between zones"
+        interval, why = lognormal(assumed_h * _S_PER_H, spread), "ASSUMED, spread between zones"
     else:
-        interval, why = _lognormal(stated_h * _S_PER_H, drift), "as stated, spread by the drift"
+        interval, why = lognormal(stated_h * _S_PER_H, drift), "as stated, spread by the drift"
     median, low, high = (value / _S_PER_H for value in (interval.median, interval.low, interval.high))
     return interval, f"mean {what} {median:.3g} h (90%: {low:.2g} to {high:.2g}), {why} of public traces"
 
@@ -145,7 +143,7 @@ def market_from_runs(
     def forecast(of: np.ndarray, market_h: float, error: float) -> Interval:
         count = float(ended[of].sum()) + statistics.prior_count
         mean_s = (float(weighted_s[of].sum()) + statistics.prior_count * market_h * _S_PER_H) / count
-        return _lognormal(mean_s, math.hypot(error, math.sqrt(float(polygamma(1, count)))))
+        return lognormal(mean_s, math.hypot(error, math.sqrt(float(polygamma(1, count)))))
 
     n_lost, n_regained = int(is_up[:-1].sum()), int((~is_up[:-1]).sum())
     is_short = min(n_lost, n_regained) < _FEWEST_RUNS
@@ -172,11 +170,3 @@ def _alternated(up_s: FloatArray, down_s: FloatArray, starts_up: bool) -> tuple[
     if not (np.isfinite(length_s).all() and length_s.min() > 0):
         raise ValueError(f"lengths of runs must be above 0 seconds and finite, the least is {length_s.min():g}")
     return (np.arange(len(length_s)) % 2 == 0) == starts_up, length_s
-
-
-def _lognormal(median: float, log_sd: float) -> Interval:
-    if median == 0 or math.isinf(median):
-        return certain(median, _LEVEL)
-    edge = math.exp(_Z_EDGE * log_sd)
-    mean = median * math.exp(log_sd**2 / 2)
-    return Interval(low=median / edge, median=median, high=median * edge, mean=mean, level=_LEVEL)
