@@ -22,7 +22,7 @@ class DataSpec:
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
     source: str
-    """``sklearn:digits``, a Parquet file, a folder of Parquet files, or ``task`` when the task brings its own data."""
+    """A folder made by `prepare`, a source `prepare` can read, ``sklearn:digits``, or ``task`` for a task's own data."""
     label: str = "label"
     """Label column."""
     image: str = "image"
@@ -31,6 +31,14 @@ class DataSpec:
     """Which files of a folder are training data, as a glob."""
     validation_fraction: float = 0.2
     """Share of all rows held out, stratified, the same for every trial and the full run."""
+    stratify: tuple[str, ...] = ()
+    """Columns whose joint shares every subset keeps; the label when none is named."""
+    bins: int = 10
+    """Quantile bins that a continuous column is stratified by."""
+    min_per_class: int = 0
+    """Rows that even the smallest subset holds of each class; 0 keeps the shares exact."""
+    image_size: tuple[int, int] | None = None
+    """Height and width that images are scaled to; None asks for images of one size."""
 
     def __post_init__(self) -> None:
         checks = Checks()
@@ -41,6 +49,14 @@ class DataSpec:
             0 < self.validation_fraction < 1,
             "validation_fraction",
             f"must lie between 0 and 1, got {self.validation_fraction:g}",
+        )
+        checks.require(len(set(self.stratify)) == len(self.stratify), "stratify", f"holds repeats: {self.stratify}")
+        checks.require(2 <= self.bins <= 1000, "bins", f"must lie in 2..1000, got {self.bins}")
+        checks.require(self.min_per_class >= 0, "min_per_class", f"must not be negative, got {self.min_per_class}")
+        checks.require(
+            self.image_size is None or all(1 <= side <= 10_000 for side in self.image_size),
+            "image_size",
+            f"must be height and width in 1..10000, got {self.image_size}",
         )
         checks.done()
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 
-from orchestrator.spec.experiment import ExperimentSpec
+from orchestrator.spec.experiment import DataSpec, ExperimentSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,8 +39,16 @@ def evidence_scope(spec: ExperimentSpec, fingerprint: str, model: str) -> str:
             "fingerprint": fingerprint,
             "columns": [spec.data.image, spec.data.label],
             "validation_fraction": spec.data.validation_fraction,
+            **_unusual(spec.data),
         }
     )
+
+
+def _unusual(data: DataSpec) -> dict[str, object]:
+    """Options that change which rows are drawn or what an input is, where set: evidence without them keeps its keys."""
+    usual = DataSpec(source=data.source)
+    names = ("stratify", "bins", "min_per_class", "image_size")
+    return {name: getattr(data, name) for name in names if getattr(data, name) != getattr(usual, name)}
 
 
 def trial_key(spec: ExperimentSpec, fingerprint: str, trial: TrialSpec) -> str:
