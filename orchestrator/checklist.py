@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from orchestrator.intervals import format_probability
-from orchestrator.results import CheckItem, DataSummary, TrialResult
+from orchestrator.results import CheckItem, DataPathFinding, DataSummary, TrialResult
 from orchestrator.spec import ExperimentSpec, TrialSpec
 
 SINGLE_MACHINE = "C1 single-machine performance"
@@ -46,6 +46,7 @@ def checklist(
     planned: Sequence[TrialSpec],
     n_failed: int,
     probability: float,
+    data_path: DataPathFinding | None = None,
 ) -> tuple[CheckItem, ...]:
     """The checklist for promoting one model.
 
@@ -56,9 +57,10 @@ def checklist(
         planned: Trials of that model the sweep consists of.
         n_failed: Trials of that model that failed.
         probability: P(gain per dollar >= threshold) of the candidate.
+        data_path: Whether data keeps up with that model, as measured.
     """
     return (
-        _single_machine(results),
+        _single_machine(results, data_path),
         _data(data),
         _benchmark(results, planned, n_failed),
         CheckItem(
@@ -70,15 +72,17 @@ def checklist(
     )
 
 
-def _single_machine(results: Sequence[TrialResult]) -> CheckItem:
-    """Data wait of the largest one-worker trials, and how well a second worker was used."""
+def _single_machine(results: Sequence[TrialResult], data_path: DataPathFinding | None) -> CheckItem:
+    """Data wait of one worker, and how well a second one was used."""
     single = [r for r in results if r.training is not None and r.trial.workers == 1]
     if not single:
         return CheckItem(name=SINGLE_MACHINE, status="not_checked", evidence="no trial on one worker has finished")
     share = _data_wait_share(single)
     waits = f"one worker waits for data {share:.1%} of its steady time"
-    efficiency = _parallel_efficiency(results)
     unmeasured = "device utilisation and mixed precision were not checked"
+    if data_path is not None and data_path.basis == "probe":
+        share, unmeasured = max(share, data_path.idle_share), f"by the probe, {data_path.headroom}"
+    efficiency = _parallel_efficiency(results)
     if efficiency is None:
         evidence = f"{waits}; no larger worker count was measured at the same size, and {unmeasured}"
         return CheckItem(name=SINGLE_MACHINE, status="not_checked", evidence=evidence)

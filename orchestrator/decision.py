@@ -21,19 +21,31 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from types import MappingProxyType
 from typing import Literal
 
 from orchestrator.candidates import Forecasts, forecast_candidates
 from orchestrator.checklist import WAYS_OUT, WORTH_IT, checklist
 from orchestrator.cost.rates import RateCard
 from orchestrator.errors import EvidenceError
-from orchestrator.evidence import usable_results
+from orchestrator.evidence import mixture, other_data, usable_results
+from orchestrator.ingest import (
+    INGEST_HEADER,
+    IngestDiagnosis,
+    IngestMeasurement,
+    diagnose_full_run,
+    headroom_text,
+    ingest_lines,
+    ingest_rows,
+    ingest_veto,
+)
 from orchestrator.intervals import format_probability, format_usd
 from orchestrator.planner import next_measurement, plan_grid
 from orchestrator.results import (
     CandidateForecast,
     CheckItem,
     CurveBand,
+    DataPathFinding,
     DataSummary,
     Interval,
     TrialResult,
@@ -53,6 +65,8 @@ _SHAPE_FAULTS = {
     "non-monotone": "the metric falls back between two sizes, beyond the spread between seeds",
     "flat": "no gain from more data was measured, so a forecast gain rests on what other curves did later",
 }
+NO_PROBES: Mapping[str, IngestMeasurement] = MappingProxyType({})
+NO_DIAGNOSES: Mapping[str, IngestDiagnosis | None] = MappingProxyType({})
 _ROUNDING = 1e-12  # 1 - 0.9 is a little less than 0.1 in binary
 
 
@@ -67,6 +81,7 @@ def decide(
     n_draws: int = 4000,
     full_run_startup_s: Interval | None = None,
     full_runs_usd: float = 0.0,
+    probes: Mapping[str, IngestMeasurement] = NO_PROBES,
 ) -> Verdict:
     """The verdict on stored evidence; same inputs and seed, same verdict.
 
@@ -80,19 +95,34 @@ def decide(
         n_draws: Draws per candidate.
         full_run_startup_s: Launch time of earlier full runs, if there were any.
         full_runs_usd: What providers billed for earlier full runs; the cap counts it.
-    Raises: EvidenceError: No model has enough finished trials for a forecast.
+        probes: What the data path was measured to be, by model.
+    Raises: EvidenceError: No model has enough finished trials of this data for a forecast; where the journal holds
+        trials of other data, their fingerprints are named.
     """
-    forecasts = forecast_candidates(
-        spec, data, results, rates, checkpoint_bytes=checkpoint_bytes, rng_seed=rng_seed, n_draws=n_draws,
-        full_run_startup_s=full_run_startup_s,
-    )  # fmt: skip
-    if not forecasts.candidates:
-        reasons = "; ".join(f"{left.model}: {left.reason}" for left in forecasts.left_out)
-        raise EvidenceError(f"no model can be forecast yet ({reasons})")
-    inputs = inputs_digest(spec, data, results, rates, checkpoint_bytes, full_run_startup_s, rng_seed)
+    try:
+        forecasts = forecast_candidates(
+            spec, data, results, rates, checkpoint_bytes=checkpoint_bytes, rng_seed=rng_seed, n_draws=n_draws,
+            full_run_startup_s=full_run_startup_s,
+        )  # fmt: skip
+        if not forecasts.candidates:
+            reasons = "; ".join(f"{left.model}: {left.reason}" for left in forecasts.left_out)
+            raise EvidenceError(f"no model can be forecast yet ({reasons})")
+    except EvidenceError as error:
+        mixed = mixture(data, results)
+        if mixed is None:
+            raise
+        raise EvidenceError(f"{mixed} ({error})") from error
+    inputs = inputs_digest(spec, data, results, rates, checkpoint_bytes, full_run_startup_s, rng_seed, probes)
+    data_paths = {
+        model.name: diagnose_full_run(
+            spec, data, usable_results(spec, data, results, model.name), probes.get(model.name), rates
+        )
+        for model in spec.models
+    }
     return judge(
-        spec, data, results, forecasts, n_draws=n_draws, inputs=inputs, rng_seed=rng_seed, full_runs_usd=full_runs_usd
-    )
+        spec, data, results, forecasts, n_draws=n_draws, inputs=inputs, rng_seed=rng_seed,
+        full_runs_usd=full_runs_usd, data_paths=data_paths,
+    )  # fmt: skip
 
 
 def judge(
@@ -105,25 +135,30 @@ def judge(
     inputs: str,
     rng_seed: int,
     full_runs_usd: float = 0.0,
+    data_paths: Mapping[str, IngestDiagnosis | None] = NO_DIAGNOSES,
 ) -> Verdict:
     """The verdict on forecasts that are already made."""
     sweep_usd = sum(result.cost_usd for result in results)
     spent_usd = sweep_usd + full_runs_usd
-    best = choose(spec, forecasts, spent_usd, n_draws)
+    best = choose(spec, forecasts, spent_usd, n_draws, data_paths)
     model = best.candidate.model
     usable = usable_results(spec, data, results, model)
     failed = sum(result.status == "failed" and result.trial.model == model for result in results)
     planned = tuple(trial for trial in plan_grid(spec, data) if trial.model == model)
-    items = checklist(spec, data, usable, planned=planned, n_failed=failed, probability=best.probability)
+    data_path = _data_path_finding(data_paths.get(model))
+    items = checklist(
+        spec, data, usable, planned=planned, n_failed=failed, probability=best.probability, data_path=data_path
+    )
     limits = limit_vetoes(spec, best, spent_usd)
-    vetoes = (*limits, *evidence_vetoes(best, _curve_of(best, forecasts)), *checklist_vetoes(items))
+    doubts = _doubts(best, forecasts, data_paths)
+    vetoes = (*limits, *doubts, *checklist_vetoes(items))
     kind = _kind(best, spec, vetoes, spent_usd)
     return Verdict(
         kind=kind,
         probability=best.probability,
         confidence=spec.decision.confidence,
         threshold=spec.decision.min_gain_per_dollar,
-        reason=_reason(spec, best, vetoes),
+        reason=_reason(spec, best, vetoes) + _left_out(data, results),
         best=best,
         candidates=forecasts.candidates,
         curves=forecasts.curves,
@@ -137,17 +172,47 @@ def judge(
         n_excluded=forecasts.n_excluded,
         sweep_cost_usd=sweep_usd,
         scaling=forecasts.scaling.get(model),
+        data_path=data_path,
         inputs_digest=digest([inputs, kind, asdict(best.candidate)]),
         seed=rng_seed,
     )
 
 
-def choose(spec: ExperimentSpec, forecasts: Forecasts, spent_usd: float, n_draws: int) -> CandidateForecast:
+def _data_path_finding(diagnosis: IngestDiagnosis | None) -> DataPathFinding | None:
+    if diagnosis is None:
+        return None
+    return DataPathFinding(
+        basis=diagnosis.basis,
+        header=INGEST_HEADER,
+        rows=tuple(ingest_rows(diagnosis)),
+        lines=tuple(ingest_lines(diagnosis)),
+        headroom=headroom_text(diagnosis),
+        idle_share=diagnosis.projections[0].idle_share.median,
+    )
+
+
+def _doubts(
+    forecast: CandidateForecast, forecasts: Forecasts, data_paths: Mapping[str, IngestDiagnosis | None]
+) -> tuple[Veto, ...]:
+    """Reasons not to trust the forecast of the metric, and data that cannot keep up."""
+    found = evidence_vetoes(forecast, _curve_of(forecast, forecasts))
+    diagnosis = data_paths.get(forecast.candidate.model)
+    ingest = None if diagnosis is None else ingest_veto(diagnosis, forecast.candidate.workers)
+    return found if ingest is None else (*found, ingest)
+
+
+def choose(
+    spec: ExperimentSpec,
+    forecasts: Forecasts,
+    spent_usd: float,
+    n_draws: int,
+    data_paths: Mapping[str, IngestDiagnosis | None] = NO_DIAGNOSES,
+) -> CandidateForecast:
     """The candidate a verdict is about; the rule is in the module's header."""
     confidence = spec.decision.confidence
     kept = [c for c in forecasts.candidates if not limit_vetoes(spec, c, spent_usd)]
     carried = [c for c in kept if c.probability >= confidence]
-    clear = [c for c in carried if not evidence_vetoes(c, _curve_of(c, forecasts))]
+    clear = [c for c in carried if not _doubts(c, forecasts, data_paths)]
     if clear or carried:
         return _simplest_of_the_best(clear or carried, spec, forecasts)
     still_open = [c for c in kept if c.probability > 1 - confidence + _ROUNDING] or list(forecasts.candidates)
@@ -282,6 +347,13 @@ def _reason(spec: ExperimentSpec, best: CandidateForecast, vetoes: Sequence[Veto
     return sentence
 
 
+def _left_out(data: DataSummary, results: Sequence[TrialResult]) -> str:
+    """What a verdict says of trials of other data: that they are there, and do not count."""
+    others = other_data(data, results)
+    listed = ", ".join(f"{n} of data {digest or 'without a fingerprint'}" for digest, n in others.items())
+    return f"; trials left out: {listed}, for this is data {data.fingerprint}" if others else ""
+
+
 def _gain(gain: float, metric: Metric) -> str:
     """A gain with its sign: accuracy in percentage points; a loss as the amount by which it falls."""
     value = 100 * gain if metric == "accuracy" else -gain
@@ -325,6 +397,7 @@ def inputs_digest(
     checkpoint_bytes: Mapping[str, int],
     full_run_startup_s: Interval | None,
     rng_seed: int,
+    probes: Mapping[str, IngestMeasurement] = NO_PROBES,
 ) -> str:
     """Digest of all that a verdict rests on: an approval holds only for this.
 
@@ -348,4 +421,5 @@ def inputs_digest(
     if "spot" in rates.quotes:  # a history file may change while the config that names it does not
         prices["market"] = [asdict(rates.spot.mean_uptime_s), asdict(rates.spot.mean_downtime_s)]
     launch = None if full_run_startup_s is None else asdict(full_run_startup_s)
-    return digest([asked, data.fingerprint, data.n_train, evidence, prices, dict(checkpoint_bytes), launch, rng_seed])
+    of = [asked, data.fingerprint, data.n_train, evidence, prices, dict(checkpoint_bytes), launch, rng_seed]
+    return digest([*of, {model: repr(probe) for model, probe in probes.items()}] if probes else of)

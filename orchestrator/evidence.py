@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from orchestrator.errors import EvidenceError
 from orchestrator.results import DataSummary, TrainingResult, TrialResult
 from orchestrator.spec import ExperimentSpec, Metric, evidence_scope
 
@@ -37,6 +38,45 @@ def usable_results(
         and (value := metric_of(result.training, spec.decision.metric)) is not None
         and math.isfinite(value)
     ]
+
+
+def other_data(data: DataSummary, results: Iterable[TrialResult]) -> dict[str, int]:
+    """Finished trials by fingerprint, of data other than this; most first."""
+    counts = Counter(each.fingerprint for each in results if each.status == "finished")
+    return {digest: n for digest, n in counts.most_common() if digest != data.fingerprint}
+
+
+def mixture(data: DataSummary, results: Iterable[TrialResult]) -> str | None:
+    """What to say where trials of other data lie beside those of this, with all digests and the way out; else None.
+
+    They are never fitted together: a curve through two data sets is a curve of neither.
+    """
+    found = list(results)
+    others = other_data(data, found)
+    if not others:
+        return None
+    own = sum(each.status == "finished" and each.fingerprint == data.fingerprint for each in found)
+    listed = ", ".join(f"{_trials(n)} of data {digest or 'without a fingerprint'}" for digest, n in others.items())
+    return (
+        f"the journal holds {listed}, and {_trials(own)} of the data at hand, {data.fingerprint}: they are never "
+        "fitted together; measure this data under another experiment name (name: in the config, or name=... behind "
+        "it), or put the old data back"
+    )
+
+
+def require_own_evidence(data: DataSummary, results: Iterable[TrialResult]) -> None:
+    """Before anything is measured or recorded: refuse data that is not what an experiment's trials are of.
+
+    Raises: EvidenceError: The journal holds finished trials, and none of them of this data.
+    """
+    found = list(results)
+    mixed = mixture(data, found)
+    if mixed is not None and all(each.fingerprint != data.fingerprint for each in found if each.status == "finished"):
+        raise EvidenceError(mixed)
+
+
+def _trials(n: int) -> str:
+    return f"{n} finished trial" if n == 1 else f"{n} finished trials"
 
 
 def metric_of(training: TrainingResult, metric: Metric) -> float | None:

@@ -25,6 +25,7 @@ from orchestrator.cost.job import RunTime
 from orchestrator.cost.rates import RateCard
 from orchestrator.decision import decide
 from orchestrator.errors import BudgetError, EvidenceError, NotApprovedError
+from orchestrator.ingest import rate_text
 from orchestrator.intervals import format_usd
 from orchestrator.planner import estimate_sweep, plan_grid, remaining
 from orchestrator.ports import (
@@ -33,12 +34,24 @@ from orchestrator.ports import (
     EvidenceStore,
     FullRunner,
     FullRunResult,
+    IngestProbe,
     ReviewPage,
     Tracker,
     TrialRunner,
 )
-from orchestrator.results import Approval, Bill, CandidateForecast, DataSummary, Interval, Outcome, TrialResult, Verdict
+from orchestrator.results import (
+    Approval,
+    Bill,
+    CandidateForecast,
+    DataRead,
+    DataSummary,
+    Interval,
+    Outcome,
+    TrialResult,
+    Verdict,
+)
 from orchestrator.spec import ExperimentSpec, TrialSpec, trial_key
+from orchestrator.subsets import subset_size
 
 Render = Callable[[ExperimentSpec, DataSummary, Evidence, Verdict], ReviewPage]
 StartRunner = Callable[[], AbstractContextManager[TrialRunner]]
@@ -76,7 +89,9 @@ def sweep(experiment: Experiment, start_runner: StartRunner) -> Verdict | None:
     if left and not _cap_reached(experiment):
         console.say("starting Ray and warm workers")
         with start_runner() as runner:
+            _make_ready(experiment, runner, left)
             _smoke(experiment, runner)
+            _probe(experiment, runner, left)
             experiment.tracker.settle()
             runner.run(left, _Recorder(experiment, plan).record)
     if experiment.draining():
@@ -91,6 +106,24 @@ def _missing(experiment: Experiment, plan: tuple[TrialSpec, ...]) -> tuple[Trial
     return remaining(plan, finished, lambda trial: trial_key(experiment.spec, experiment.data.fingerprint, trial))
 
 
+def _make_ready(experiment: Experiment, runner: TrialRunner, trials: tuple[TrialSpec, ...]) -> None:
+    read = runner.make_ready(trials)
+    if read is None:
+        return
+    experiment.journal.append("data_read", read)
+    experiment.console.say(f"data: {format_data_read(read, experiment.data)}")
+
+
+def format_data_read(read: DataRead, data: DataSummary) -> str:
+    """How much of the data was read, in words."""
+    of_all = f" of {data.train_bytes / 1e6:,.1f} MB" if data.train_bytes else ""
+    return (
+        f"{read.n_rows:,} of {read.n_train:,} training rows are needed; read {read.train_bytes_read / 1e6:,.1f}"
+        f"{of_all or ' MB'} of them and {read.validation_bytes_read / 1e6:,.1f} MB of validation rows "
+        f"in {read.wall_time_s:.1f} s"
+    )
+
+
 def _smoke(experiment: Experiment, runner: TrialRunner) -> None:
     experiment.console.say(f"smoke test: one batch through {len(experiment.spec.models)} models")
     reports = runner.smoke()
@@ -98,6 +131,37 @@ def _smoke(experiment: Experiment, runner: TrialRunner) -> None:
     for report in reports:
         size = report.checkpoint_bytes / 1e6
         experiment.console.say(f"  {report.model}: {report.n_parameters:,} parameters, checkpoint {size:.2f} MB")
+
+
+def _probe(experiment: Experiment, runner: TrialRunner, trials: tuple[TrialSpec, ...]) -> None:
+    """Is it the data? Measured once for each model, before the first paid trial."""
+    spec, fingerprint = experiment.spec, experiment.data.fingerprint
+    if spec.sweep.probe_s == 0:
+        return
+    known = {probe.model for probe in experiment.journal.view.probes if _still_holds(probe, spec, fingerprint)}
+    largest = subset_size(experiment.data.n_train, max(trial.fraction for trial in trials))
+    n_samples = min(largest, _PROBED_BATCHES * spec.training.global_batch_size)
+    for model in dict.fromkeys(trial.model for trial in trials if trial.model not in known):
+        measurement = runner.probe(model, n_samples)
+        if measurement is None:
+            return
+        loader_workers = spec.resources.loader_workers
+        probe = IngestProbe(
+            model=model, fingerprint=fingerprint, loader_workers=loader_workers, measurement=measurement
+        )
+        experiment.journal.append("ingest", probe)
+        experiment.console.say(
+            f"data path of {model}: the loader gives {rate_text(measurement.loader.samples_per_s)} samples/s, "
+            f"a worker computes {rate_text(measurement.compute.samples_per_s)}"
+        )
+
+
+_PROBED_BATCHES = 50
+"""Rows that a probe walks through; a pass over them is one repeat."""
+
+
+def _still_holds(probe: IngestProbe, spec: ExperimentSpec, fingerprint: str) -> bool:
+    return (probe.fingerprint, probe.loader_workers) == (fingerprint, spec.resources.loader_workers)
 
 
 class _Recorder:
@@ -188,6 +252,9 @@ def decide_on(spec: ExperimentSpec, data: DataSummary, evidence: Evidence, rates
         checkpoint_bytes={report.model: report.checkpoint_bytes for report in evidence.smoke},
         full_run_startup_s=launch_interval(evidence),
         full_runs_usd=_invoiced_full_runs_usd(evidence),
+        probes={
+            probe.model: probe.measurement for probe in evidence.probes if _still_holds(probe, spec, data.fingerprint)
+        },
     )
 
 

@@ -10,10 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from orchestrator.ingest import IngestMeasurement
 from orchestrator.results import (
     Approval,
     Candidate,
     CandidateForecast,
+    DataRead,
     DataSummary,
     Outcome,
     TrainingResult,
@@ -32,11 +34,33 @@ class SmokeReport:
     checkpoint_bytes: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IngestProbe:
+    """What one worker's data path and step were measured to be, with one model."""
+
+    model: str
+    fingerprint: str
+    loader_workers: int
+    measurement: IngestMeasurement
+
+
 class TrialRunner(Protocol):
     """Runs trials, side by side where it can."""
 
+    def make_ready(self, trials: Sequence[TrialSpec]) -> DataRead | None:
+        """Read and decode the rows of the trials ahead; None when there is nothing to make ready.
+
+        Raises: DataError: rows that cannot be read or decoded. TaskError: the task breaks the protocol.
+        """
+
     def smoke(self) -> Sequence[SmokeReport]:
         """One training step of every model. Raises TaskError: a model cannot be built or trained."""
+
+    def probe(self, model: str, n_samples: int) -> IngestMeasurement | None:
+        """Measure the data path and the step of one worker over so many rows; None when the task's loop is its own.
+
+        Raises: TaskError: the model cannot be trained.
+        """
 
     def run(self, trials: Sequence[TrialSpec], on_result: Callable[[TrialResult], bool]) -> None:
         """Run all trials, calling ``on_result`` in the driver as each ends; False from it stops launching more."""
@@ -56,6 +80,9 @@ class FullRunResult:
 
 class FullRunner(Protocol):
     """Runs one candidate at full scale, resuming by itself when asked again after a crash."""
+
+    def make_ready(self, candidate: Candidate) -> DataRead | None:
+        """As `TrialRunner.make_ready`, for the candidate's rows."""
 
     def run(
         self, candidate: Candidate, forecast: CandidateForecast, on_progress: Callable[[str], None]
@@ -99,6 +126,14 @@ class Evidence(Protocol):
     @property
     def results(self) -> tuple[TrialResult, ...]:
         """Trials, the latest of each key."""
+
+    @property
+    def data_reads(self) -> tuple[DataRead, ...]:
+        """What sweeps and full runs read of the data before they began, oldest first."""
+
+    @property
+    def probes(self) -> tuple[IngestProbe, ...]:
+        """What the data path was measured to be, the latest of each model."""
 
     @property
     def smoke(self) -> tuple[SmokeReport, ...]:

@@ -118,6 +118,25 @@ class DataSummary:
     class_counts: dict[str, int] = field(default_factory=dict)
     """Training pool rows per class; empty when the target is not a class."""
     bytes_on_disk: int = 0
+    versions: dict[str, str] = field(default_factory=dict)
+    """Pointers of data versioning tools to the source, such as ``dvc.md5``; empty when there are none."""
+    train_bytes: int = 0
+    """Of the training rows as they were prepared; 0 when the task brings its own data."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataRead:
+    """What was read of the data before trials or a full run could start."""
+
+    n_rows: int
+    """Training rows that the subsets hold together."""
+    n_train: int
+    """Rows of the training pool."""
+    train_bytes_read: int
+    """Asked of the storage for them; 0 when all had been read before."""
+    validation_bytes_read: int
+    wall_time_s: float
+    """Reading and decoding."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -283,6 +302,21 @@ class ScalingDiagnosis:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DataPathFinding:
+    """Whether data keeps up with the workers, in sentences and as a table, for the candidate a verdict is about."""
+
+    basis: Literal["probe", "trials"]
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    """A row for each worker count."""
+    lines: tuple[str, ...]
+    headroom: str
+    """Of one worker."""
+    idle_share: float
+    """Of one worker's steady time, waiting for data, in [0, 1)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Veto:
     """A reason why no probability, however high, leads to promotion, with the way out."""
 
@@ -359,6 +393,8 @@ class Verdict:
     sweep_cost_usd: float
     scaling: ScalingDiagnosis | None = None
     """What more workers bring to the best candidate's model."""
+    data_path: DataPathFinding | None = None
+    """None when neither a probe nor a trial measured it."""
     inputs_digest: str
     """Digest of spec, evidence, prices and of what they led to: an approval holds only for this."""
     seed: int = 0

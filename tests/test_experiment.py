@@ -159,6 +159,12 @@ class Counting:
     runner: LocalRunner
     ran: list[TrialSpec]
 
+    def make_ready(self, trials: Sequence[TrialSpec]) -> None:
+        return None
+
+    def probe(self, model: str, n_samples: int) -> None:
+        return None
+
     def smoke(self) -> Sequence[Any]:
         return self.runner.smoke()
 

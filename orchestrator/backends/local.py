@@ -14,12 +14,14 @@ from pathlib import Path
 
 from orchestrator.backends.faults import in_words
 from orchestrator.errors import InfeasibleError
+from orchestrator.ingest import IngestMeasurement
 from orchestrator.ports import FullRunResult, SmokeReport
-from orchestrator.results import Candidate, CandidateForecast, TrialResult
+from orchestrator.results import Candidate, CandidateForecast, DataRead, TrialResult
 from orchestrator.spec import ExperimentSpec, TrialSpec, evidence_scope, trial_key
 from orchestrator.training.checkpoints import MemoryCheckpoints, write_checkpoint
-from orchestrator.training.loop import smoke, train
-from orchestrator.training.request import TrainRequest
+from orchestrator.training.loop import default_device, smoke, train
+from orchestrator.training.ready import make_ready, probe_ingest
+from orchestrator.training.request import TrainRequest, trial_of
 
 
 class LocalRunner:
@@ -45,6 +47,14 @@ class LocalRunner:
             fingerprint=fingerprint,
             data_root=data_root,
         )
+
+    def make_ready(self, trials: Sequence[TrialSpec]) -> DataRead | None:
+        """Read and decode the rows of the trials ahead. Raises DataError, TaskError."""
+        return make_ready(self._spec, self._request.data_root, trials)
+
+    def probe(self, model: str, n_samples: int) -> IngestMeasurement | None:
+        """Measure the data path and the step. Raises what the task raises."""
+        return probe_ingest(self._spec, self._request.data_root, model, n_samples, default_device(self._spec))
 
     def smoke(self) -> list[SmokeReport]:
         """One training step of every model. Raises what the task raises."""
@@ -94,6 +104,10 @@ class LocalFullRunner:
         self._spec, self._fingerprint, self._data_root = spec, fingerprint, data_root
         self._storage_path = storage_path
 
+    def make_ready(self, candidate: Candidate) -> DataRead | None:
+        """Read and decode the candidate's rows ahead. Raises DataError, TaskError."""
+        return make_ready(self._spec, self._data_root, [trial_of(candidate)])
+
     def run(
         self, candidate: Candidate, forecast: CandidateForecast, on_progress: Callable[[str], None]
     ) -> FullRunResult:
@@ -102,7 +116,7 @@ class LocalFullRunner:
             raise InfeasibleError(f"{candidate}: in process there is one worker; choose the candidate with 1 worker")
         request = TrainRequest(
             spec=self._spec,
-            trial=TrialSpec(model=candidate.model, fraction=candidate.fraction, workers=1, seed=0),
+            trial=trial_of(candidate),
             fingerprint=self._fingerprint,
             data_root=self._data_root,
         )

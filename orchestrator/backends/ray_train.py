@@ -24,13 +24,14 @@ from ray.train.v2._internal.callbacks.placement_group_callback import PlacementG
 
 from orchestrator.backends.faults import in_words, is_of_a_collective
 from orchestrator.backends.worker_pool import COLLECTIVE_TIMEOUT_S
-from orchestrator.errors import TaskError
+from orchestrator.errors import OrchestratorError, TaskError
 from orchestrator.ports import FullRunResult
-from orchestrator.results import Candidate, CandidateForecast, EpochPoint, TrainingResult
-from orchestrator.spec import ExperimentSpec, TrialSpec, digest, evidence_scope
+from orchestrator.results import Candidate, CandidateForecast, DataRead, EpochPoint, TrainingResult
+from orchestrator.spec import ExperimentSpec, digest, evidence_scope
 from orchestrator.training.checkpoints import read_checkpoint, write_checkpoint
 from orchestrator.training.loop import train
-from orchestrator.training.request import TrainRequest
+from orchestrator.training.ready import make_ready
+from orchestrator.training.request import TrainRequest, trial_of
 
 _STATE, _MODEL = "state.pt", "model.pt"
 _RESTARTS = 3
@@ -44,6 +45,17 @@ class RayTrainRunner:
         self._spec, self._fingerprint, self._data_root = spec, fingerprint, data_root
         self._storage_path = storage_path
 
+    def make_ready(self, candidate: Candidate) -> DataRead | None:
+        """Read and decode the candidate's rows ahead, in a worker. Raises DataError, TaskError."""
+        asked = ray.remote(num_cpus=self._spec.resources.cpus_per_worker, max_retries=0)(make_ready)
+        try:
+            read: DataRead | None = ray.get(asked.remote(self._spec, self._data_root, [trial_of(candidate)]))
+        except ray.exceptions.RayTaskError as error:
+            if isinstance(error.cause, OrchestratorError):
+                raise error.cause from None
+            raise TaskError(f"reading the data of {candidate} failed: {in_words(error.cause, str(error))}") from error
+        return read
+
     def run(
         self, candidate: Candidate, forecast: CandidateForecast, on_progress: Callable[[str], None]
     ) -> FullRunResult:
@@ -54,7 +66,7 @@ class RayTrainRunner:
         spec = self._spec
         request = TrainRequest(
             spec=spec,
-            trial=TrialSpec(model=candidate.model, fraction=candidate.fraction, workers=candidate.workers, seed=0),
+            trial=trial_of(candidate),
             fingerprint=self._fingerprint,
             data_root=self._data_root,
         )

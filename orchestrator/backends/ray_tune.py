@@ -24,9 +24,10 @@ from ray.tune.search import Searcher
 from orchestrator.backends.cluster import RayCluster
 from orchestrator.backends.faults import in_words, is_of_a_collective
 from orchestrator.backends.worker_pool import GroupPlace, WorkerPool
-from orchestrator.errors import TaskError
+from orchestrator.errors import OrchestratorError, TaskError
+from orchestrator.ingest import IngestMeasurement
 from orchestrator.ports import SmokeReport
-from orchestrator.results import TrainingResult, TrialResult
+from orchestrator.results import DataRead, TrainingResult, TrialResult
 from orchestrator.spec import ExperimentSpec, TrialSpec, evidence_scope, trial_key
 from orchestrator.training.request import SmokeResult, TrainRequest
 
@@ -83,6 +84,38 @@ class RayTuneRunner:
         self._n_workers, self._slots = size.workers, min(size.workers, size.max_groups)
         self._pool: Any = ray.remote(num_cpus=0, max_concurrency=1000)(WorkerPool).remote(size)
         self.worker_pids: list[int] = ray.get(self._pool.ready.remote())
+
+    def make_ready(self, trials: Sequence[TrialSpec]) -> DataRead | None:
+        """Have one worker read and decode the rows of the trials ahead. Raises DataError, TaskError."""
+        read: DataRead | None = self._on_one_worker(
+            "reading the data ahead", lambda worker: worker.make_ready.remote(self._request, trials)
+        )
+        return read
+
+    def probe(self, model: str, n_samples: int) -> IngestMeasurement | None:
+        """Measure the data path and the step on one worker, the others idle. Raises TaskError."""
+        request = replace(self._request, trial=replace(self._request.trial, model=model))
+        measured: IngestMeasurement | None = self._on_one_worker(
+            f"probing {model}", lambda worker: worker.probe.remote(request, n_samples)
+        )
+        return measured
+
+    def _on_one_worker(self, what: str, ask: Callable[[Any], Any]) -> Any:
+        """The answer of one worker. Raises our own errors as they are, and TaskError for any other."""
+        (worker,) = ray.get(self._pool.borrow.remote(what, 1))
+        try:
+            return ray.get(ask(worker))
+        except ray.exceptions.RayTaskError as error:
+            if isinstance(error.cause, OrchestratorError):
+                raise error.cause from None
+            raise TaskError(f"{what} with task {self._spec.task!r} failed: {_told(error)}") from error
+        except ray.exceptions.RayError as error:
+            raise TaskError(
+                f"{what}: the worker process died; often that is memory: lower training.global_batch_size or the "
+                f"size of the rows ({str(error).strip().splitlines()[0]})"
+            ) from error
+        finally:
+            ray.get(self._pool.give_back.remote(what))
 
     def smoke(self) -> list[SmokeReport]:
         """One training step of every model, and at least one on every worker, so that no trial pays for a cold one.

@@ -14,6 +14,7 @@ import os
 import socket
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -21,7 +22,9 @@ from typing import Any
 import ray
 
 from orchestrator.errors import InfeasibleError
-from orchestrator.results import TrainingResult
+from orchestrator.ingest import IngestMeasurement
+from orchestrator.results import DataRead, TrainingResult
+from orchestrator.spec import TrialSpec
 from orchestrator.training.request import SmokeResult, TrainRequest
 
 COLLECTIVE_TIMEOUT_S = 60.0
@@ -80,6 +83,21 @@ class TrainWorker:
         finally:
             if place is not None:
                 dist.destroy_process_group()
+
+    def make_ready(self, request: TrainRequest, trials: Sequence[TrialSpec]) -> DataRead | None:
+        """Read and decode the rows of the trials ahead."""
+        from orchestrator.training.ready import make_ready
+
+        return make_ready(request.spec, request.data_root, trials)
+
+    def probe(self, request: TrainRequest, n_samples: int) -> IngestMeasurement | None:
+        """The data path and the step of the model the request names."""
+        from orchestrator.training.loop import default_device
+        from orchestrator.training.ready import probe_ingest
+
+        return probe_ingest(
+            request.spec, request.data_root, request.trial.model, n_samples, default_device(request.spec)
+        )
 
     def smoke(self, request: TrainRequest) -> SmokeResult:
         """One step of the model the request names."""

@@ -121,6 +121,7 @@ def open_experiment(
 
     Raises: LockedError: another process owns the run folder. JournalError: it cannot be used.
     """
+    from orchestrator.evidence import require_own_evidence
     from orchestrator.experiment import Experiment
     from orchestrator.tracking.journal import Journal, run_folder
     from orchestrator.tracking.mlflow_tracker import MlflowTracker
@@ -128,6 +129,7 @@ def open_experiment(
     with Journal.open(run_folder(spec.runs_dir, spec.name), now=utc_now) as journal:
         for warning in journal.view.warnings:
             narrator.warn(warning)
+        require_own_evidence(located.summary, journal.view.results)
         _record_start(journal, spec, located.summary, config)
         tracker = MlflowTracker(spec.tracking.uri)
         try:

@@ -1,8 +1,9 @@
 """The points of learning curves, from a CSV file or from a stored experiment, with every fault in plain words.
 
 A CSV has a header row with ``n``, one of ``accuracy``, ``error`` (or ``error_rate``) and ``loss``, and, if known,
-``seed``; other columns are left alone. Row numbers in messages are the file's lines. Rows of
-one size and seed saw the same subset and are averaged, as worker counts are in a sweep.
+``seed`` and the ``fingerprint`` of the data, which is one for all rows; other columns are left alone. Row numbers in
+messages are the file's lines. Rows of one size and seed saw the same subset and are averaged, as worker counts are in a
+sweep.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ COLUMNS: Mapping[str, CurveMetric] = {
     "error_rate": "error_rate",
     "loss": "loss",
 }
+FINGERPRINT = "fingerprint"
 _EXAMPLE = "a first row such as n,accuracy,seed"
 _SIZE_NAMES = frozenset({"samples", "n_samples", "num_samples", "n_train", "train_size", "size", "examples"})
 _WAY_OUT = "add points of another size"
@@ -74,6 +76,7 @@ def read_csv_points(file: IO[bytes], name: str, metric: CurveMetric | None) -> P
     header, lines = [cell.strip().lower() for cell in table[0][1]], table[1:]
     at = _value_column(header, f"{name}: row {table[0][0]}", metric)
     found = COLUMNS[header[at]]
+    _refuse_mixture(name, header, lines)
     at_n, at_seed = header.index("n"), header.index("seed") if "seed" in header else None
     rows = [
         _row(name, number, cells[at_n], cells[at], found, str(number) if at_seed is None else cells[at_seed].strip())
@@ -196,6 +199,24 @@ def _meant(cell: str) -> str:
     """The column that was likely meant: one of nearly that name, or what an ``acc`` or a ``val_loss`` is about."""
     about = next((column for column in COLUMNS if column[:3] in cell), None)
     return did_you_mean(cell, COLUMNS) or (f"; rename {cell!r} to {about}" if about else "")
+
+
+def _refuse_mixture(name: str, header: Sequence[str], lines: Sequence[tuple[int, list[str]]]) -> None:
+    """A curve through points of two data sets is a curve of neither. Raises UsageError."""
+    if FINGERPRINT not in header:
+        return
+    at = header.index(FINGERPRINT)
+    rows: dict[str, list[int]] = {}
+    for number, cells in lines:
+        rows.setdefault(cells[at].strip(), []).append(number)
+    if len(rows) > 1:
+        listed = ", ".join(
+            f"{digest or 'none stated'} ({len(own)} rows, first {own[0]})" for digest, own in rows.items()
+        )
+        raise UsageError(
+            f"{name}: points of {len(rows)} data fingerprints, which are never fitted together: {listed}; "
+            "keep the rows of one of them"
+        )
 
 
 def _row(name: str, number: int, n: str, value: str, metric: CurveMetric, seed: str) -> _Row:

@@ -6,7 +6,9 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -19,6 +21,9 @@ from orchestrator.cli.options import (
     runs_dir_option,
 )
 from orchestrator.errors import UsageError
+
+if TYPE_CHECKING:
+    from orchestrator.tracking.journal import JournalView
 
 
 @click.command("decide")
@@ -35,15 +40,28 @@ def decide_command(experiment: str, overrides: tuple[str, ...], runs_dir: str, f
     from orchestrator.report.markdown import verdict_markdown, verdict_text
 
     spec, view = read_experiment(experiment, runs_dir, overrides)
-    for warning in view.warnings:
-        click.echo(f"warning: {warning}", err=True)
+    _warn(view.warnings)
     verdict = decide_on(spec, view.data, view, rates_of(spec))
+    _warn(_mixtures(view))
     show = {"table": verdict_text, "md": verdict_markdown, "json": as_json}[form]
     click.echo(show(verdict))
     if overrides and view.verdict is not None:
         click.echo(f"\nstanding verdict: {view.verdict.kind}, P {view.verdict.probability:.3f} (not changed)", err=True)
     if exit_code:
         sys.exit(exit_code_of(verdict, view.approval))
+
+
+def _warn(warnings: Iterable[str]) -> None:
+    for warning in warnings:
+        click.echo(f"warning: {warning}", err=True)
+
+
+def _mixtures(view: JournalView) -> tuple[str, ...]:
+    """Trials that do not count because they are of other data, when there are some."""
+    from orchestrator.evidence import mixture
+
+    mixed = mixture(view.data, view.results)
+    return () if mixed is None else (mixed,)
 
 
 @click.command("what-if")
@@ -64,10 +82,10 @@ def what_if(experiment: str, overrides: tuple[str, ...], runs_dir: str, form: st
         raise UsageError("what-if needs at least one KEY=VALUE, such as pricing.purchase=spot")
     spec, view = read_experiment(experiment, runs_dir)
     changed, _ = read_experiment(experiment, runs_dir, overrides)
-    for warning in view.warnings:
-        click.echo(f"warning: {warning}", err=True)
+    _warn(view.warnings)
     standing = decide_on(spec, view.data, view, rates_of(spec))
     other = decide_on(changed, view.data, view, rates_of(changed))
+    _warn(_mixtures(view))
     if form == "json":
         click.echo(as_json({"as_configured": standing, "what_if": other}))
         return
@@ -92,6 +110,7 @@ def report(experiment: str, overrides: tuple[str, ...], runs_dir: str, output: s
 
     spec, view = read_experiment(experiment, runs_dir, overrides)
     verdict = decide_on(spec, view.data, view, rates_of(spec))
+    _warn(_mixtures(view))
     outcome = view.outcomes[-1] if view.outcomes else None
     path = Path(output) if output else view.path.parent / "report.html"
     page = build_page(spec, view.data, view.results, verdict, outcome=outcome)
@@ -147,7 +166,7 @@ def status(experiment: str, runs_dir: str, form: str) -> None:
         "verdict": f"{view.verdict.kind}: {view.verdict.reason}" if view.verdict else "none yet",
         "approval": f"{view.approval.decision} by {view.approval.by}" if view.approval else "none",
         "full run": _full_run_state(len(view.outcomes), view.is_full_run_open),
-        "warnings": "; ".join(view.warnings) or "none",
+        "warnings": "; ".join((*view.warnings, *_mixtures(view))) or "none",
     } | {f"failed {result.trial}": result.error for result in failed}
     text = answer_of(answers)
     click.echo({"table": text, "md": f"```\n{text}\n```", "json": as_json(answers)}[form])

@@ -35,7 +35,7 @@ def preflight(spec: ExperimentSpec, source: str) -> None:
         source: Its file, for the message.
     """
     from orchestrator.backends.cluster import is_remote, local_capacity
-    from orchestrator.data.source import check_source
+    from orchestrator.data.prepared import check_source
     from orchestrator.planner import infeasible_workers
     from orchestrator.tracking.journal import run_folder
     from orchestrator.tracking.mlflow_store import check_store

@@ -33,6 +33,19 @@ class RateCard:
     """How often one spot instance is taken away."""
     warnings: tuple[str, ...] = ()
     """What reads wrong in a price list of the user's own."""
+    core_hour: UnitPrice | None = None
+    """Of an hour of one vCPU on the cheapest machine without accelerators of the same cloud; None where none is
+    listed."""
+    vcpus_per_instance: int | None = None
+    """None where the price list does not say."""
+
+    @property
+    def worker_hour(self) -> UnitPrice:
+        """Of an hour of one worker of the first purchase option."""
+        quote = next(iter(self.quotes.values()))
+        return UnitPrice(
+            usd=quote.usd_per_instance_hour / quote.workers_per_instance, unit="worker-hour", cited=quote.cited
+        )
 
     @property
     def sweep_usd_per_worker_s(self) -> float:
@@ -71,6 +84,22 @@ def rate_card(
         transfer=_transfer_price(pricing, cloud, transfer_table, today),
         spot=spot or spot_market(pricing.spot.mean_uptime_h, pricing.spot.mean_downtime_h),
         warnings=() if row is None or reference is None else _misread(row, reference),
+        core_hour=None if row is None or table is None else _core_price(row, table),
+        vcpus_per_instance=None if row is None else row.vcpus,
+    )
+
+
+def _core_price(row: PriceRow, table: PriceTable) -> UnitPrice | None:
+    """Among machines of the same cloud and region, or of any region of that cloud where there is none."""
+    plain = [each for each in table.rows if each.cloud == row.cloud and not each.accelerator and each.vcpus]
+    near = [each for each in plain if each.region == row.region] or plain
+    if not near:
+        return None
+    cheapest = min(near, key=lambda each: each.on_demand_usd_h / (each.vcpus or 1))
+    return UnitPrice(
+        usd=cheapest.on_demand_usd_h / (cheapest.vcpus or 1),
+        unit="vCPU-hour",
+        cited=f"{cheapest.name} {cheapest.region}, {cheapest.source}, {cheapest.date.isoformat()}",
     )
 
 

@@ -1,72 +1,169 @@
-"""Encoded images (JPEG, PNG, whatever Pillow reads) to one array of bytes, with an account of those that do not fit."""
+"""A column of images to one array of numbers, with an account of those that do not fit.
+
+A column holds encoded images (JPEG, PNG, whatever Pillow reads), or raw tensors of one shape as fixed-size bytes with
+``shape``, ``dtype`` and, where it is not the type's largest value, ``scale`` in the field's metadata.
+"""
 
 from __future__ import annotations
 
 import io
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+import pyarrow as pa
+from PIL import Image, ImageOps
 
-from orchestrator.errors import DataError
+from orchestrator.errors import DataError, did_you_mean
 
 _SHOWN_ROWS = 5
 
 
-class ImageDecoder:
-    """Decodes batches to RGB of one size, the size of the first image; the rest is counted, and refused at the end."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageShape:
+    """What every image of a data set is."""
 
-    def __init__(self, source: str) -> None:
-        self._source = source
-        self._row = 0
-        self._sizes: Counter[tuple[int, int]] = Counter()
-        self._first_row_of_size: dict[tuple[int, int], int] = {}
+    shape: tuple[int, ...]
+    """Channels, height, width."""
+    dtype: str
+    scale: float
+    """The largest value; dividing by it gives 0..1. 1 for floating point."""
+
+    @property
+    def n_bytes(self) -> int:
+        return int(np.prod(self.shape)) * np.dtype(self.dtype).itemsize
+
+
+class BadImages:
+    """Images that cannot be trained on: those that cannot be decoded, and those of another size."""
+
+    def __init__(self, column: str) -> None:
+        self._column = column
         self._broken: list[tuple[int, str]] = []
-        self._n_broken = 0
+        self._sizes: Counter[tuple[int, int]] = Counter()
+        self._odd_rows: list[int] = []
+        self.n_seen = self.n_broken = 0
 
-    def decode(self, encoded: list[bytes | None]) -> npt.NDArray[np.uint8]:
-        """Images of shape (rows, 3, height, width), less those counted as bad; (0, 3, 0, 0) when none is good."""
-        decoded = [image for image in map(self._decode_one, encoded) if image is not None]
-        if not decoded:
-            return np.empty((0, 3, 0, 0), dtype=np.uint8)
-        return np.ascontiguousarray(np.stack(decoded).transpose(0, 3, 1, 2))
+    def __bool__(self) -> bool:
+        return bool(self.n_broken or self._odd_rows)
 
-    def check(self) -> None:
+    def saw(self, row: int, size: tuple[int, int], expected: tuple[int, int]) -> None:
+        """One image of ``(height, width)``."""
+        self.n_seen += 1
+        self._sizes[size] += 1
+        if size != expected:
+            self._odd_rows.append(row)
+
+    def saw_broken(self, row: int, error: Exception) -> None:
+        """One image that could not be decoded."""
+        self.n_seen += 1
+        self.n_broken += 1
+        if len(self._broken) < _SHOWN_ROWS:
+            self._broken.append((row, _in_short(error)))
+
+    def add(self, other: BadImages) -> None:
+        """Take over another account."""
+        self.n_seen += other.n_seen
+        self.n_broken += other.n_broken
+        self._broken = sorted(self._broken + other._broken)[:_SHOWN_ROWS]
+        self._sizes += other._sizes
+        self._odd_rows += other._odd_rows
+
+    def check(self, expected: tuple[int, ...]) -> None:
         """Refuse what was counted. Raises DataError: images that cannot be decoded, or of several sizes."""
-        if self._n_broken:
-            rows = ", ".join(str(row) for row, _ in self._broken) + (", ..." if self._n_broken > _SHOWN_ROWS else "")
+        if self.n_broken:
+            rows = ", ".join(str(row) for row, _ in self._broken) + (", ..." if self.n_broken > _SHOWN_ROWS else "")
             row, reason = self._broken[0]
             raise DataError(
-                f"{self._source}: {self._n_broken:,} of {self._row:,} images cannot be decoded (rows {rows}; "
-                f"row {row}: {reason}); remove or repair these rows"
+                f"column {self._column!r}: {self.n_broken:,} of {self.n_seen:,} images cannot be decoded (rows {rows} "
+                f"of the source; row {row}: {reason}); repair or remove these rows, or leave them out with "
+                "`prepare --drop-undecodable`"
             )
-        if len(self._sizes) > 1:
-            shown = ", ".join(f"{width} x {height}: {n:,}" for (width, height), n in self._sizes.most_common(5))
-            common = self._sizes.most_common(1)[0][0]
-            odd = min(row for size, row in self._first_row_of_size.items() if size != common)
+        if self._odd_rows:
+            shown = ", ".join(f"{width} x {height}: {n:,}" for (height, width), n in self._sizes.most_common(5))
             raise DataError(
-                f"{self._source}: images have {len(self._sizes)} sizes (width x height: rows; {shown}), first odd row "
-                f"{odd}; all must have one size, so resize them to {common[0]} x {common[1]}"
+                f"column {self._column!r}: images have {len(self._sizes)} sizes (width x height: rows; {shown}), first "
+                f"odd row {min(self._odd_rows)} of the source; all must have one size: set data.image_size="
+                f"[{expected[-2]},{expected[-1]}] to scale them, or resize them yourself"
             )
 
-    def _decode_one(self, encoded: bytes | None) -> npt.NDArray[np.uint8] | None:
-        row, self._row = self._row, self._row + 1
-        try:
-            image = _decode_rgb(encoded)
-        # Pillow's readers raise whatever broken bytes lead them to: OSError, SyntaxError, struct.error, IndexError, ...
-        except Exception as error:
-            self._n_broken += 1
-            if len(self._broken) < _SHOWN_ROWS:
-                self._broken.append((row, _in_short(error)))
-            return None
-        size = (image.shape[1], image.shape[0])
-        self._sizes[size] += 1
-        self._first_row_of_size.setdefault(size, row)
-        return image if size == next(iter(self._sizes)) else None
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageReader:
+    """How the images of one column become arrays."""
+
+    column: str
+    raw: ImageShape | None
+    """The shape of raw tensors; None for encoded images."""
+    image_size: tuple[int, int] | None = None
+    """Height and width that encoded images are scaled to, the longer side cropped."""
+
+    @classmethod
+    def of(cls, schema: pa.Schema, column: str, image_size: tuple[int, int] | None) -> ImageReader:
+        """The reader of a column. Raises DataError: there is no such column, or it holds no images."""
+        holding = [field.name for field in schema if _holds_bytes(field.type)]
+        if column not in schema.names:
+            near = did_you_mean(column, holding or schema.names)
+            raise DataError(
+                f"data.image: there is no column {column!r}{near or ';'} columns of bytes: "
+                f"{', '.join(holding) or 'none'}; columns: {', '.join(schema.names)}"
+            )
+        field = schema.field(column)
+        if column not in holding:
+            raise DataError(
+                f"data.image: column {column!r} is {field.type}, not images; columns of bytes: "
+                f"{', '.join(holding) or 'none'}"
+            )
+        raw = _raw_shape(field)
+        if raw is not None and image_size not in (None, raw.shape[-2:]):
+            raise DataError(
+                f"data.image_size: column {column!r} holds raw tensors of {raw.shape}, which are not scaled; leave "
+                "image_size out"
+            )
+        return cls(column=column, raw=raw, image_size=image_size)
+
+    def shape_of(self, images: pa.ChunkedArray) -> ImageShape:
+        """What the images are, off the first one that can be decoded. Raises DataError: none can."""
+        if self.raw is not None:
+            return self.raw
+        bad = BadImages(self.column)
+        for row, encoded in enumerate(images):
+            try:
+                height, width, channels = self._decode_one(encoded.as_py()).shape
+            except Exception as error:  # whatever broken bytes lead Pillow's readers to
+                bad.saw_broken(row, error)
+                continue
+            return ImageShape(shape=(channels, height, width), dtype="uint8", scale=255.0)
+        bad.check(())
+        raise DataError(f"column {self.column!r}: there are no images")
+
+    def decode(
+        self, images: pa.ChunkedArray, source_rows: Sequence[int], expected: ImageShape
+    ) -> tuple[npt.NDArray[np.generic], BadImages]:
+        """Images of shape (rows, channels, height, width), zero where bad, and the account of the bad ones."""
+        bad = BadImages(self.column)
+        if self.raw is not None:
+            return _raw_array(images, self.raw), bad
+        found = np.zeros((len(images), *expected.shape), np.uint8)
+        for i, encoded in enumerate(images):
+            try:
+                pixels = self._decode_one(encoded.as_py())
+            # Pillow's readers raise whatever broken bytes lead them to: OSError, SyntaxError, struct.error, IndexError.
+            except Exception as error:
+                bad.saw_broken(int(source_rows[i]), error)
+                continue
+            bad.saw(int(source_rows[i]), pixels.shape[:2], (expected.shape[1], expected.shape[2]))
+            if pixels.shape[:2] == expected.shape[1:]:
+                found[i] = pixels.transpose(2, 0, 1)
+        return found, bad
+
+    def _decode_one(self, encoded: bytes | None) -> npt.NDArray[np.uint8]:
+        return decode_rgb(encoded, self.image_size)
 
 
-def _decode_rgb(encoded: bytes | None) -> npt.NDArray[np.uint8]:
+def decode_rgb(encoded: bytes | None, image_size: tuple[int, int] | None = None) -> npt.NDArray[np.uint8]:
     """One image of shape (height, width, 3). Raises whatever is wrong with it."""
     if encoded is None:
         raise ValueError("is null")
@@ -74,9 +171,41 @@ def _decode_rgb(encoded: bytes | None) -> npt.NDArray[np.uint8]:
         if image.mode.startswith(("I", "F")):
             # Converting would clip every value above 255, and nobody would see it.
             raise ValueError(f"has more than 8 bits per channel (mode {image.mode})")
+        if image_size is not None:
+            # JPEG decodes to a half, a quarter or an eighth at a fraction of the time.
+            image.draft("RGB", (2 * image_size[1], 2 * image_size[0]))
         if "transparency" in image.info:
             image = image.convert("RGBA")
-        return np.asarray(image.convert("RGB"))
+        image = image.convert("RGB")
+        if image_size is not None and image.size != image_size[::-1]:
+            image = ImageOps.fit(image, image_size[::-1], Image.Resampling.BILINEAR)
+        return np.asarray(image)
+
+
+def _raw_shape(field: pa.Field) -> ImageShape | None:
+    metadata = field.metadata or {}
+    if not pa.types.is_fixed_size_binary(field.type) or b"shape" not in metadata:
+        return None
+    shape = tuple(int(side) for side in metadata[b"shape"].decode().split(","))
+    dtype = np.dtype(metadata.get(b"dtype", b"uint8").decode())
+    largest = float(np.iinfo(dtype).max) if dtype.kind in "iu" else 1.0
+    return ImageShape(shape=shape, dtype=dtype.name, scale=float(metadata.get(b"scale", largest)))
+
+
+def _raw_array(images: pa.ChunkedArray, raw: ImageShape) -> npt.NDArray[np.generic]:
+    """Fixed-size bytes as an array, without a Python object per row. Raises DataError: a null."""
+    if images.null_count:
+        raise DataError(f"{images.null_count:,} images are null; remove these rows")
+    column = images.combine_chunks() if isinstance(images, pa.ChunkedArray) else images
+    if isinstance(column, pa.ChunkedArray):  # an empty one has no chunk to combine
+        return np.empty((0, *raw.shape), raw.dtype)
+    flat = np.frombuffer(column.buffers()[1], raw.dtype)
+    start = column.offset * int(np.prod(raw.shape))
+    return flat[start : start + len(column) * int(np.prod(raw.shape))].reshape(len(column), *raw.shape)
+
+
+def _holds_bytes(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind))
 
 
 def _in_short(error: Exception) -> str:

@@ -56,6 +56,10 @@ class Manifest:
     """Pointers of data versioning tools found beside the source, such as ``dvc: md5 ...``."""
     left_out: Mapping[str, int] = field(default_factory=dict)
     """Rows that were refused and left out, by reason."""
+    stratify: tuple[str, ...] = ()
+    """As the config's ``data.stratify``."""
+    bins: int = 10
+    """As the config's ``data.bins``."""
 
     def files(self, split: str) -> tuple[PartFile, ...]:
         """Files of ``train`` or ``validation``."""
@@ -90,7 +94,8 @@ def _parse(content: dict[str, Any]) -> Manifest:
     known = {each.name for each in fields(Manifest)}
     plain: dict[str, Any] = {key: value for key, value in content.items() if key in known}
     plain["summary"] = DataSummary(**plain["summary"])
-    plain["class_names"] = tuple(plain["class_names"])
+    for name in ("class_names", "stratify"):
+        plain[name] = tuple(plain.get(name, ()))
     for split in ("train_files", "validation_files"):
         plain[split] = tuple(PartFile(**file) for file in plain[split])
     return Manifest(**plain)

@@ -1,176 +1,252 @@
-"""Prepared data: arrays that every process maps instead of reading the source again.
+"""Prepared data as trials see it: two splits in nested order, and their images as mapped arrays.
 
-    <cache>/<fingerprint>-<options>/    inputs.npy  labels.npy  train_rows.npy  validation_rows.npy  manifest.json
-                                        order-<seed>.npy, made when first asked for
+`prepare` makes ready what a config names, once per content: a folder that the ``prepare`` command wrote is taken as it
+is, any other source is prepared into the cache first. `open_prepared` is what workers call.
+
+    <cache>/<fingerprint>-<options>/    what `prepare` wrote; or its manifest and labels, and ``origin``, a file that
+                                        says where the rows are
+            decoded-<options>/          images as arrays, filled as they are asked for
 
 The folder's name holds the fingerprint of the content and a digest of the options that shaped it, so a folder is never
-brought up to date: other content or options make another one. Opening needs numpy alone.
+brought up to date: other content or options make another one.
 """
 
 from __future__ import annotations
 
-import io
-import json
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
 import numpy as np
-import numpy.typing as npt
 
+from orchestrator.data.decoded import DecodedImages, image_shape
 from orchestrator.data.fingerprint import replace_file
-from orchestrator.errors import DataError
+from orchestrator.data.formats import check_rows, open_rows
+from orchestrator.data.images import ImageReader, ImageShape
+from orchestrator.data.locations import Location, kind_of, resolve, stored_file
+from orchestrator.data.manifest import FORMAT_VERSION, MANIFEST, TRAIN, VALIDATION, Manifest, read_manifest
+from orchestrator.data.preparation import PrepareOptions, prepare_folder
+from orchestrator.data.splits import ReadCounter, Split
+from orchestrator.errors import ConfigError, DataError, Fault
 from orchestrator.results import DataSummary
 from orchestrator.spec import DataSpec, digest
-from orchestrator.subsets import IntArray, nested_order, subset_size
 
-FORMAT_VERSION = 1
-"""Raised when the folder's content changes its meaning; older folders are then left alone and made anew."""
+_ORIGIN = "origin"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class PreparedData:
-    """Images with classes, split once; arrays are mapped from disk, read-only."""
+    """The training pool and the validation rows of one data set."""
 
     root: Path
-    summary: DataSummary
-    inputs: npt.NDArray[np.uint8]
-    """Shape (n_rows, channels, height, width)."""
-    labels: npt.NDArray[np.int64]
-    """Index into ``class_names``. Shape (n_rows,)."""
-    train_rows: IntArray
-    """Rows of the training pool, rising. Shape (n_train,)."""
-    validation_rows: IntArray
-    """Rows held out, rising. Shape (n_validation,)."""
-    class_names: tuple[str, ...]
-    input_scale: float
-    """The largest value an input can have."""
-    mean: tuple[float, ...]
-    """Per channel, of ``inputs / input_scale`` over the training pool."""
-    std: tuple[float, ...]
-    """Likewise; 1 for a channel that never changes, so that dividing by it is safe."""
+    manifest: Manifest
+    train: Split
+    validation: Split
+    image: str
+    """Column of images, for `train_images` and `validation_images`."""
+    image_size: tuple[int, int] | None = None
+    """Height and width that encoded images are scaled to."""
 
-    def subset(self, fraction: float, seed: int) -> IntArray:
-        """Rows into ``inputs`` of a nested stratified subset; larger fractions of a seed begin with the same rows.
+    def __reduce__(self) -> tuple[object, ...]:
+        """Between processes it travels as the name of its folder."""
+        return _reopen, (self.root, self.image, self.image_size)
 
-        Args:
-            fraction: Share of the training pool, in (0, 1].
-            seed: Another seed gives another subset.
-        Returns: Rows in nested order. Shape (subset_size(n_train, fraction),).
-        """
-        return np.array(self._order(seed)[: subset_size(len(self.train_rows), fraction)])
+    @property
+    def summary(self) -> DataSummary:
+        return replace(self.manifest.summary, train_bytes=self.train.n_bytes)
 
-    def _order(self, seed: int) -> IntArray:
-        path = self.root / f"order-{seed}.npy"
-        cached = _load_order(path, len(self.train_rows))
-        if cached is not None:
-            return cached
-        pool_labels = self.labels[self.train_rows]
-        order: IntArray = self.train_rows[nested_order(pool_labels, fingerprint=self.summary.fingerprint, seed=seed)]
-        content = io.BytesIO()
-        np.save(content, order)
-        with suppress(OSError):  # a read-only or full cache: the order is the same each time it is computed
-            replace_file(path, content.getvalue())
-        return order
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return self.manifest.class_names
 
-    def __reduce__(self) -> tuple[Callable[[Path], PreparedData], tuple[Path]]:
-        """Travels between processes as its folder's name: pickling a memory map would copy the data."""
-        return open_prepared, (self.root,)
+    @property
+    def bytes_read(self) -> int:
+        """Bytes asked of the storage since the folder was opened."""
+        return self.train.counter.n_bytes
+
+    @cached_property
+    def train_images(self) -> DecodedImages:
+        """Images of the training pool, by place. Raises DataError: the column holds no images."""
+        return DecodedImages(self.train, self._reader, self.image_shape, self._decoded)
+
+    @cached_property
+    def validation_images(self) -> DecodedImages:
+        """Images of the validation rows, by place. Raises DataError: the column holds no images."""
+        return DecodedImages(self.validation, self._reader, self.image_shape, self._decoded)
+
+    @cached_property
+    def image_shape(self) -> ImageShape:
+        """What every image is. Raises DataError: the column holds no images."""
+        return image_shape(self.train, self._reader, self._decoded)
+
+    @cached_property
+    def _reader(self) -> ImageReader:
+        return ImageReader.of(self.train.schema, self.image, self.image_size)
+
+    @property
+    def _decoded(self) -> Path:
+        return self.root / f"decoded-{digest([self.image, self.image_size])}"
 
 
 def prepare(data: DataSpec, cache_dir: Path, say: Callable[[str], None]) -> PreparedData:
-    """Read, check, split and write a source, or find what was written before for the same content and options.
+    """Make a config's source ready, or open what was made before of the same content and options.
 
     Args:
         data: The config's section.
         cache_dir: Folder of all prepared data; made when it is not there.
         say: Told what is happening.
-    Raises: ConfigError: There is no such source. DataError: It cannot be read or trained on, or not be written.
+    Raises: ConfigError: There is no such source, or the folder was prepared otherwise than the config says. DataError:
+        it cannot be read or trained on, or not be written.
     """
-    from orchestrator.data.source import open_source
-    from orchestrator.data.writer import write_prepared
-
     with _cache_errors(cache_dir):
         cache_dir.mkdir(parents=True, exist_ok=True)
-        source = open_source(data, cache_dir)
-        options = [FORMAT_VERSION, data.label, data.image, data.validation_fraction]
-        root = cache_dir / f"{source.fingerprint}-{digest(options)}"
-        if root.exists():
-            try:
-                found = open_prepared(root)
-            except DataError as error:
-                say(f"{error}; preparing it anew")
-                shutil.rmtree(root)
-            else:
-                return replace(found, summary=replace(found.summary, source=data.source))
-        write_prepared(source, data, root, say)
-        return open_prepared(root)
+        root = _enter(data, cache_dir) if is_prepared(data.source) else _prepare(data, cache_dir, say)
+        found = open_prepared(root, image=data.image, image_size=data.image_size)
+    summary = replace(found.summary, source=data.source)
+    return replace(found, manifest=replace(found.manifest, summary=summary))
 
 
-def open_prepared(root: Path) -> PreparedData:
-    """Map what `prepare` wrote. Raises DataError: the folder is not there, of another version, or damaged."""
-    manifest = _read_manifest(root)
-    try:
-        prepared = PreparedData(
-            root=root,
-            summary=DataSummary(**manifest["summary"]),
-            inputs=np.load(root / "inputs.npy", mmap_mode="r"),
-            labels=np.load(root / "labels.npy", mmap_mode="r"),
-            train_rows=np.load(root / "train_rows.npy", mmap_mode="r"),
-            validation_rows=np.load(root / "validation_rows.npy", mmap_mode="r"),
-            class_names=tuple(manifest["class_names"]),
-            input_scale=float(manifest["input_scale"]),
-            mean=tuple(manifest["mean"]),
-            std=tuple(manifest["std"]),
+def open_prepared(root: Path, *, image: str = "image", image_size: tuple[int, int] | None = None) -> PreparedData:
+    """Map what `prepare` made. Raises DataError: the folder is not there, of another version, or damaged."""
+    manifest = read_manifest(root)
+    opener, counter = _opener(root), ReadCounter()
+    splits = [
+        Split(
+            name=name,
+            parts=manifest.files(name),
+            labels=_labels(root / f"{name}_labels.npy", n_rows),
+            open_part=opener,
+            counter=counter,
         )
-    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
-        raise DataError(f"{root}: prepared data is damaged ({error}); delete the folder and run again") from error
-    summary = prepared.summary
-    lengths = [len(a) for a in (prepared.inputs, prepared.labels, prepared.train_rows, prepared.validation_rows)]
-    if lengths != [summary.n_rows, summary.n_rows, summary.n_train, summary.n_validation]:
-        raise DataError(f"{root}: prepared data is damaged (row counts differ); delete the folder and run again")
-    return prepared
+        for name, n_rows in ((TRAIN, manifest.summary.n_train), (VALIDATION, manifest.summary.n_validation))
+    ]
+    return PreparedData(
+        root=root, manifest=manifest, train=splits[0], validation=splits[1], image=image, image_size=image_size
+    )
 
 
-def manifest_of(
-    summary: DataSummary, class_names: tuple[str, ...], input_scale: float, mean: list[float], std: list[float]
-) -> str:
-    """The manifest's text."""
-    content = {
-        "version": FORMAT_VERSION,
-        "summary": asdict(summary),
-        "class_names": class_names,
-        "input_scale": input_scale,
-        "mean": mean,
-        "std": std,
+def is_prepared(source: str) -> bool:
+    """Whether a source is a folder that ``prepare`` wrote. Raises DataError: its store cannot be reached."""
+    return not source.startswith("sklearn:") and kind_of(resolve(source).child(MANIFEST)) == "file"
+
+
+def _reopen(root: Path, image: str, image_size: tuple[int, int] | None) -> PreparedData:
+    return open_prepared(root, image=image, image_size=image_size)
+
+
+def check_source(data: DataSpec) -> Fault | None:
+    """What is wrong with a source before it is read: unknown, not there, unreachable, or without its package.
+
+    Raises OSError: this machine will not look at the path at all.
+    """
+    try:
+        if not data.source.startswith("sklearn:") and (where := resolve(data.source)).is_local:
+            with suppress(FileNotFoundError, NotADirectoryError):
+                Path(where.path).stat()
+        if is_prepared(data.source):
+            return None
+    except DataError as error:
+        return Fault("data.source", str(error))
+    return check_rows(data.source, files=data.files)
+
+
+def _prepare(data: DataSpec, cache_dir: Path, say: Callable[[str], None]) -> Path:
+    rows = open_rows(data.source, label=data.label, image=data.image, files=data.files, cache_dir=cache_dir)
+    options = PrepareOptions(
+        source=data.source,
+        label=data.label,
+        validation_fraction=data.validation_fraction,
+        stratify=data.stratify,
+        bins=data.bins,
+        min_per_class=data.min_per_class,
+    )
+    shaped_by = [FORMAT_VERSION, data.label, data.image, data.validation_fraction]
+    shaped_by += [data.stratify, data.bins, data.min_per_class]
+    root = cache_dir / f"{rows.fingerprint}-{digest(shaped_by)}"
+    if root.exists():
+        try:
+            open_prepared(root)
+        except DataError as error:
+            say(f"{error}; preparing it anew")
+            shutil.rmtree(root)
+        else:
+            return root
+    made = prepare_folder(rows, root, options, say=say).summary
+    say(f"prepared {made.n_rows:,} rows, {len(made.class_counts)} classes, fingerprint {made.fingerprint}")
+    return root
+
+
+def _enter(data: DataSpec, cache_dir: Path) -> Path:
+    """A folder that was prepared before, wherever it lies: manifest and labels are copied, the rows stay there."""
+    where = resolve(data.source)
+    names = [MANIFEST, *(f"{split}_labels.npy" for split in (TRAIN, VALIDATION))]
+    content = {}
+    for name in names:
+        with stored_file(where.child(name)).open() as file:
+            content[name] = file.read()
+    root = cache_dir / f"entered-{digest([data.source, content[MANIFEST].decode()])}"
+    root.mkdir(exist_ok=True)
+    origin = str(Path(where.path).absolute()) if where.is_local else data.source
+    replace_file(root / _ORIGIN, origin.encode())
+    for name in reversed(names):  # the manifest last: it says that the rest is there
+        replace_file(root / name, content[name])
+    _require_same_options(data, read_manifest(root))
+    return root
+
+
+def _require_same_options(data: DataSpec, manifest: Manifest) -> None:
+    asked = {
+        "label": (data.label, manifest.label),
+        "validation_fraction": (data.validation_fraction, manifest.validation_fraction),
+        "stratify": (list(data.stratify), list(manifest.stratify)),
+        "min_per_class": (data.min_per_class, manifest.min_per_class),
     }
-    return json.dumps(content, indent=1, ensure_ascii=False)
+    if data.stratify:
+        asked["bins"] = (data.bins, manifest.bins)
+    faults = [
+        Fault(
+            f"data.{key}",
+            f"is {wanted!r}, but {data.source} was prepared with {found!r}; say data.{key}={found!r}, or prepare it "
+            "again",
+        )
+        for key, (wanted, found) in asked.items()
+        if wanted != found
+    ]
+    if faults:
+        raise ConfigError("config", tuple(faults))
 
 
-def _read_manifest(root: Path) -> dict[str, Any]:
-    path = root / "manifest.json"
+@dataclass(frozen=True, slots=True)
+class _Files:
+    """Opens the files of a folder by name. Pickles, so that loader processes can read too."""
+
+    where: Location
+
+    def __call__(self, name: str) -> BinaryIO:
+        file = self.where.child(name)
+        if file.is_local:
+            return Path(file.path).open("rb", buffering=0)
+        opened: BinaryIO = stored_file(file).open()
+        return opened
+
+
+def _opener(root: Path) -> _Files:
+    origin = root / _ORIGIN
+    return _Files(resolve(origin.read_text(encoding="utf-8") if origin.exists() else str(root)))
+
+
+def _labels(path: Path, n_rows: int) -> np.ndarray:
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DataError(f"{root}: is not prepared data (manifest.json is not there); run the sweep again") from None
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read ({error}); delete the folder and run again") from error
-    version = manifest.get("version") if isinstance(manifest, dict) else None
-    if not isinstance(manifest, dict) or version != FORMAT_VERSION:
-        raise DataError(f"{path}: has version {version}, this is {FORMAT_VERSION}; delete the folder and run again")
-    return manifest
-
-
-def _load_order(path: Path, n_train: int) -> IntArray | None:
-    """A cached order, or None when there is none that can be used."""
-    try:
-        order: IntArray = np.load(path, mmap_mode="r")
-    except (OSError, ValueError, EOFError):
-        return None
-    return order if order.shape == (n_train,) and order.dtype == np.int64 else None
+        labels: np.ndarray = np.load(path, mmap_mode="r")
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{path}: prepared data is damaged ({error}); delete the folder and run again") from error
+    if labels.shape != (n_rows,) or labels.dtype.kind not in "iu":
+        raise DataError(f"{path}: prepared data is damaged (row counts differ); delete the folder and run again")
+    return labels
 
 
 @contextmanager

@@ -57,6 +57,9 @@ def verdict_markdown(verdict: Verdict, outcome: Outcome | None = None) -> str:
         workers = _table(wording.WORKERS_HEADER, wording.workers_rows(verdict.scaling))
         findings = "\n".join(f"- {_escape(finding)}" for finding in verdict.scaling.findings)
         parts.append(_section(f"Workers for {_escape(best.candidate.model)}", f"{workers}\n\n{findings}"))
+    if verdict.data_path is not None:
+        found = "\n".join(f"- {_escape(line)}" for line in verdict.data_path.lines)
+        parts.append(_section("Is it the data?", f"{_table(verdict.data_path.header, verdict.data_path.rows)}\n\n{found}"))
     changes = "\n".join(f"- {_escape(line)}" for line in wording.what_would_change(verdict))
     parts.append(_section("What would change it", changes))
     parts.append(_evidence(verdict))
@@ -87,6 +90,9 @@ def verdict_text(verdict: Verdict) -> str:
     if verdict.scaling is not None:
         workers = wording.plain_table(wording.WORKERS_HEADER, wording.workers_rows(verdict.scaling))
         lines += ["", f"workers for {best.candidate.model}", workers, *map(_wrapped, verdict.scaling.findings)]
+    if verdict.data_path is not None:
+        keeping_up = wording.plain_table(verdict.data_path.header, verdict.data_path.rows)
+        lines += ["", f"is it the data? ({best.candidate.model})", keeping_up, *map(_wrapped, verdict.data_path.lines)]
     if verdict.vetoes:
         lines += ["", "held back by"]
         lines += [_wrapped(f"{veto.name}: {veto.reason}; {veto.way_out}") for veto in verdict.vetoes]

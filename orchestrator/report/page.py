@@ -96,6 +96,7 @@ def _render(
         purchase_rows=bill.purchase_rows(verdict),
         workers_header=wording.WORKERS_HEADER,
         workers_rows=[] if verdict.scaling is None else wording.workers_rows(verdict.scaling),
+        data_path=verdict.data_path,
         sensitivity_header=bill.SENSITIVITY_HEADER,
         sensitivity_rows=bill.sensitivity_rows(verdict.best.bill),
         changes=wording.what_would_change(verdict),

@@ -162,6 +162,15 @@ nothing about how wrong it may be.</p>
 {% endfor %}
 </ul>
 {% endif %}
+{% if data_path %}
+<h2>Is it the data?</h2>
+{{ table(data_path.header, data_path.rows) }}
+<ul>
+{% for line in data_path.lines %}
+<li>{{ line }}</li>
+{% endfor %}
+</ul>
+{% endif %}
 {% if "time_against_workers" in figures %}
 <h2>Time</h2>
 {{ picture("time_against_workers",

@@ -131,9 +131,12 @@ class SweepSpec:
     """How many of those seeds are also measured on later worker counts, which tell time, not accuracy."""
     strategy: Literal["grid"] = "grid"
     max_cost_usd: float | None = None
+    probe_s: float = 0.3
+    """Seconds of each part of the probe that tells whether compute, loader or storage is the limit; 0 leaves it out."""
 
     def __post_init__(self) -> None:
         checks = Checks()
+        checks.require(0 <= self.probe_s <= 60, "probe_s", f"must lie in 0..60, got {self.probe_s:g}")
         checks.require(len(self.fractions) > 0, "fractions", "is empty; give at least three, e.g. [0.05, 0.1, 0.2]")
         bad = [f for f in self.fractions if not 0 < f <= 1]
         checks.require(
@@ -165,6 +168,9 @@ class ResourceSpec:
 
     cpus_per_worker: int = 1
     gpus_per_worker: float = 0
+    loader_workers: int = 0
+    """Processes beside each worker that read and decode batches ahead; 0 reads in the training process, which is best
+    for data that are mapped as arrays."""
     max_concurrent_trials: int | None = None
     """Upper bound on trials at once; None fills the cluster."""
 
@@ -173,6 +179,9 @@ class ResourceSpec:
         checks.require(self.cpus_per_worker >= 1, "cpus_per_worker", f"must be at least 1, got {self.cpus_per_worker}")
         checks.require(
             self.gpus_per_worker >= 0, "gpus_per_worker", f"must not be negative, got {self.gpus_per_worker}"
+        )
+        checks.require(
+            0 <= self.loader_workers <= 256, "loader_workers", f"must lie in 0..256, got {self.loader_workers}"
         )
         checks.require(
             self.max_concurrent_trials is None or self.max_concurrent_trials >= 1,

@@ -1,13 +1,15 @@
 """Image classification on prepared images: a linear model and a small convolutional network.
 
-Inputs are uint8 images (n, channels, height, width), standardised per channel with the training pool's statistics.
+Inputs are images as they are stored (n, channels, height, width), uint8 as a rule. The model's first layer standardises
+them per channel: a batch travels to the device as bytes, and a trained model takes plain images.
 Normalisation layers are group norms (Wu & He 2018): they do not depend on the batch, so that the number of workers the
 global batch is shared over changes time and not accuracy.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from orchestrator.data.decoded import STATISTICS_ROWS, DecodedImages
+from orchestrator.data.manifest import TRAIN, VALIDATION
 from orchestrator.data.prepared import PreparedData
 from orchestrator.errors import TaskError
 from orchestrator.spec import ModelSpec
@@ -22,26 +26,53 @@ from orchestrator.training.task import Datasets, SupervisedTask, TaskContext, ac
 
 
 class _Images(Dataset[tuple[Tensor, Tensor]]):
-    """Rows of the prepared images; a batch is one gather from the memory map."""
+    """Images of one split by place; a batch is one gather from the memory map."""
 
-    def __init__(self, data: PreparedData, rows: np.ndarray) -> None:
-        self._data, self._rows = data, rows
-        shape = (1, -1, 1, 1)
-        self._mean = torch.tensor(data.mean, dtype=torch.float32).reshape(shape)
-        self._std = torch.tensor(data.std, dtype=torch.float32).reshape(shape)
+    def __init__(self, data: PreparedData, split: str) -> None:
+        self._data, self._split = data, split
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._labels)
 
-    def __getitems__(self, positions: list[int]) -> tuple[Tensor, Tensor]:
-        rows = self._rows[positions]
-        images = torch.from_numpy(self._data.inputs[rows]).float().div_(self._data.input_scale)
-        images = images.sub_(self._mean).div_(self._std)
-        return images, torch.from_numpy(self._data.labels[rows]).long()
+    @property
+    def _images(self) -> DecodedImages:
+        return self._data.train_images if self._split == TRAIN else self._data.validation_images
 
-    def __getitem__(self, position: int) -> tuple[Tensor, Tensor]:
-        images, labels = self.__getitems__([position])
+    @property
+    def _labels(self) -> np.ndarray:
+        return self._data.train.labels if self._split == TRAIN else self._data.validation.labels
+
+    def __getitems__(self, places: Sequence[int] | np.ndarray) -> tuple[Tensor, Tensor]:
+        rows = np.asarray(places)
+        return torch.from_numpy(self._images[rows]), torch.from_numpy(self._labels[rows].astype(np.int64))
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """What batches are read from."""
+        return (self._images.content,)
+
+    def make_ready(self, places: np.ndarray, threads: int) -> int:
+        """Decode these images, and those the standardisation is measured on; bytes asked of the storage."""
+        head = np.arange(min(STATISTICS_ROWS, len(self)))
+        return self._images.ensure(np.union1d(head, places), threads=threads)
+
+    def __getitem__(self, place: int) -> tuple[Tensor, Tensor]:
+        images, labels = self.__getitems__([place])
         return images[0], labels[0]
+
+
+class _Standardise(nn.Module):
+    """``(x / scale - mean) / std`` per channel. Constants, not buffers: DDP would send buffers around at every step."""
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float], scale: float) -> None:
+        super().__init__()
+        shape = (1, -1, 1, 1)
+        self._factor = 1 / (scale * torch.tensor(std, dtype=torch.float32).reshape(shape))
+        self._shift = torch.tensor(mean, dtype=torch.float32).reshape(shape) / torch.tensor(std).reshape(shape)
+
+    def forward(self, images: Tensor) -> Tensor:
+        factor, shift = self._factor.to(images.device), self._shift.to(images.device)
+        return images.float().mul_(factor).sub_(shift)
 
 
 def _already_a_batch(batch: Any) -> Any:
@@ -57,10 +88,11 @@ class ImageClassification(SupervisedTask):
     def datasets(self) -> Datasets:
         data = self._data
         return Datasets(
-            train=_Images(data, data.train_rows),
-            validation=_Images(data, data.validation_rows),
-            train_labels=np.asarray(data.labels[data.train_rows]),
+            train=_Images(data, TRAIN),
+            validation=_Images(data, VALIDATION),
+            train_labels=data.train.labels,
             collate=_already_a_batch,
+            subset=data.train.subset,
         )
 
     def build_model(self, model: ModelSpec) -> nn.Module:
@@ -74,14 +106,15 @@ class ImageClassification(SupervisedTask):
         return build(**accepted_options(model, options))
 
     def _linear(self) -> nn.Module:
-        return nn.Sequential(nn.Flatten(), nn.Linear(int(np.prod(self._data.inputs.shape[1:])), self._n_classes))
+        features = int(np.prod(self._data.image_shape.shape))
+        return nn.Sequential(self._standardise(), nn.Flatten(), nn.Linear(features, self._n_classes))
 
     def _cnn(self, width: int = 16, depth: int | None = None) -> nn.Module:
         """Blocks of convolution, 2x2 pooling, group norm and ReLU; channels double from block to block.
 
         ``depth`` is the number of blocks; by default as many, up to 3, as leave a feature map of at least 2 x 2.
         """
-        channels, height, side = self._data.inputs.shape[1:]
+        channels, height, side = self._data.image_shape.shape
         blocks = max(1, min(3, int(np.log2(min(height, side))) - 1)) if depth is None else depth
         if not (_is_whole(width) and width >= 4 and width % 4 == 0):
             raise TaskError(f"models: cnn width must be a multiple of 4, got {width!r}")
@@ -89,7 +122,7 @@ class ImageClassification(SupervisedTask):
             raise TaskError(f"models: cnn depth must be a whole number of at least 1, got {blocks!r}")
         if min(height, side) >> blocks < 1:
             raise TaskError(f"models: cnn depth {blocks} halves {height} x {side} images to nothing; lower depth")
-        layers: list[nn.Module] = []
+        layers: list[nn.Module] = [self._standardise()]
         for block in range(blocks):
             out = width << block
             # Pooling first leaves a quarter of the values to normalise.
@@ -98,6 +131,10 @@ class ImageClassification(SupervisedTask):
             channels = out
         features = channels * (height >> blocks) * (side >> blocks)
         return nn.Sequential(*layers, nn.Flatten(), nn.Linear(features, self._n_classes))
+
+    def _standardise(self) -> nn.Module:
+        mean, std = self._data.train_images.statistics
+        return _Standardise(mean, std, self._data.image_shape.scale)
 
     @property
     def _n_classes(self) -> int:

@@ -23,8 +23,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
 from orchestrator.errors import JournalError, LockedError, UnknownExperimentError, UsageError
-from orchestrator.ports import SmokeReport
-from orchestrator.results import Approval, DataSummary, Outcome, TrialResult, Verdict
+from orchestrator.ports import IngestProbe, SmokeReport
+from orchestrator.results import Approval, DataRead, DataSummary, Outcome, TrialResult, Verdict
 from orchestrator.spec import ExperimentSpec
 from orchestrator.tracking.chain import FIRST_PREVIOUS, Entry, Scan, scan_lines, sealed_line
 from orchestrator.tracking.records import FullRunStart, from_plain, to_plain, without_retired_keys
@@ -77,6 +77,17 @@ class JournalView:
             known = latest.get(result.key)
             if known is None or result.status == "finished" or known.status == "failed":
                 latest[result.key] = result
+        return tuple(latest.values())
+
+    @cached_property
+    def data_reads(self) -> tuple[DataRead, ...]:
+        """What sweeps and full runs read of the data before they began, oldest first."""
+        return tuple(self._decode(entry, DataRead) for entry in self._of("data_read"))
+
+    @cached_property
+    def probes(self) -> tuple[IngestProbe, ...]:
+        """What the data path was measured to be, the latest of each model."""
+        latest = {probe.model: probe for probe in (self._decode(each, IngestProbe) for each in self._of("ingest"))}
         return tuple(latest.values())
 
     @cached_property
@@ -207,7 +218,7 @@ class Journal:
         """Write one record and wait until the disk has it.
 
         Args:
-            kind: ``experiment``, ``trial``, ``smoke``, ``verdict``, ``approval``, ``full_run_started`` or ``outcome``.
+            kind: ``experiment``, ``data_read``, ``ingest``, ``trial``, ``smoke``, ``verdict``, ``approval``, ``full_run_started`` or ``outcome``.
             payload: The record, or a mapping that may hold records; a list of smoke reports for ``smoke``.
 
         Raises:

@@ -7,11 +7,17 @@ One parent run per experiment, one child run per trial, one child run per full r
     orchestrator.trial_key    content address of the trial
     orchestrator.record       digest of the journal record that the run shows; with another, the run is out of date
     orchestrator.complete     1 once everything of the run has been written
+
+and compared by the data they were made of, which is also the digest of their MLflow dataset:
+
+    data.fingerprint          of the full content
+    data.version.*            what data versioning tools call it: `data.versions`
 """
 
 from __future__ import annotations
 
 import math
+import re
 import statistics
 from collections import defaultdict
 from collections.abc import Sequence
@@ -29,6 +35,8 @@ TRIAL_KEY = "orchestrator.trial_key"
 RECORD = "orchestrator.record"
 COMPLETE = "orchestrator.complete"
 FINGERPRINT = "orchestrator.fingerprint"
+DATA_FINGERPRINT = "data.fingerprint"
+DATA_VERSION = "data.version."
 INPUTS = "orchestrator.inputs_digest"
 DESCRIPTION = "mlflow.note.content"
 PARENT = "mlflow.parentRunId"
@@ -109,6 +117,14 @@ def trial_tags(spec: ExperimentSpec, result: TrialResult) -> dict[str, str]:
     if result.error is not None:
         tags["error"] = result.error[:MAX_ERROR_CHARACTERS]
     return tags
+
+
+def data_tags(data: DataSummary, fingerprint: str) -> dict[str, str]:
+    """What data a run was made of; pointers only where it was the data at hand."""
+    versions = data.versions if fingerprint == data.fingerprint else {}
+    # MLflow allows letters, digits, and _ - . space : / in a tag's name.
+    named = {DATA_VERSION + re.sub(r"[^\w\-. :/]", "_", key): value for key, value in versions.items()}
+    return {DATA_FINGERPRINT: fingerprint, **named}
 
 
 def training_metrics(training: TrainingResult, *, began_ms: int, ended_ms: int) -> list[MetricPoint]:

@@ -20,7 +20,7 @@ from orchestrator.ports import ReviewPage
 from orchestrator.results import Approval, DataSummary, Outcome, TrialResult, Verdict
 from orchestrator.spec import ExperimentSpec
 from orchestrator.tracking import mlflow_layout as layout
-from orchestrator.tracking.mlflow_store import connect, experiment_id
+from orchestrator.tracking.mlflow_store import connect, experiment_id, mask
 from orchestrator.tracking.records import to_plain
 
 if TYPE_CHECKING:
@@ -77,9 +77,9 @@ class MlflowMirror:
             for metric in self._client.get_metric_history(self.parent_id, key):
                 self._curve[key, metric.step] = metric.value
         self._trials, self._full_runs = self._children()
-        self._set_tags(self.parent_id, {layout.FINGERPRINT: data.fingerprint})
+        self._tag_data(parent)
         self._log_text({"config.json": json.dumps(to_plain(spec), indent=2)})
-        self._client.log_inputs(self.parent_id, [self._dataset()])
+        self._client.log_inputs(self.parent_id, [self._dataset(data.fingerprint)])
 
     def trial(self, result: TrialResult) -> None:
         """One child run for the trial, and the learning curve as far as it is known."""
@@ -93,7 +93,8 @@ class MlflowMirror:
         self._trials[result.key] = self._write_child(
             known,
             name=str(result.trial),
-            tags=layout.trial_tags(self._spec, result),
+            tags=layout.trial_tags(self._spec, result) | layout.data_tags(self._data, result.fingerprint),
+            fingerprint=result.fingerprint,
             params=layout.trial_params(self._spec, self._data.fingerprint, result),
             points=layout.trial_metrics(result),
             span_ms=(layout.start_ms(result.started_at), layout.end_ms(result)),
@@ -152,7 +153,9 @@ class MlflowMirror:
                 layout.RECORD: record,
                 "checkpoint_path": outcome.checkpoint_path,
             }
-            | {f"forecast.{name}": str(hit).lower() for name, hit in hits.items()},
+            | {f"forecast.{name}": str(hit).lower() for name, hit in hits.items()}
+            | layout.data_tags(self._data, self._data.fingerprint),
+            fingerprint=self._data.fingerprint,
             params={key: str(value) for key, value in to_plain(candidate).items()},
             points=layout.outcome_metrics(outcome),
             span_ms=(ended_ms - int(outcome.wall_time_s * 1000), ended_ms),
@@ -194,6 +197,15 @@ class MlflowMirror:
         if self._is_measuring:
             self._client.set_terminated(self.parent_id, "KILLED")
             self._is_measuring = False
+
+    def _tag_data(self, parent: Run) -> None:
+        """The data at hand; pointers of other data that the run was tagged with before are taken away."""
+        data = self._data
+        tags = {layout.FINGERPRINT: data.fingerprint} | layout.data_tags(data, data.fingerprint)
+        for key in parent.data.tags:
+            if key.startswith(layout.DATA_VERSION) and key not in tags:
+                self._client.delete_tag(self.parent_id, key)
+        self._set_tags(self.parent_id, tags)
 
     def _find_parent(self) -> Run | None:
         found = self._client.search_runs(
@@ -238,6 +250,7 @@ class MlflowMirror:
         *,
         name: str,
         tags: Mapping[str, str],
+        fingerprint: str,
         params: Mapping[str, str],
         points: Sequence[layout.MetricPoint],
         span_ms: tuple[int, int],
@@ -254,7 +267,7 @@ class MlflowMirror:
         run_id = run.info.run_id
         self._log_params(run_id, params)
         self._log_metrics(run_id, points)
-        self._client.log_inputs(run_id, [self._dataset()])
+        self._client.log_inputs(run_id, [self._dataset(fingerprint)])
         if table is not None:
             self._log_table(run_id, "forecast_against_outcome.json", table)
         self._client.set_terminated(run_id, "FINISHED" if is_finished else "FAILED", end_time=span_ms[1])
@@ -288,17 +301,21 @@ class MlflowMirror:
     def _latest_ms(self) -> int:
         return max((layout.end_ms(result) for result in self._results.values()), default=0)
 
-    def _dataset(self) -> DatasetInput:
+    def _dataset(self, fingerprint: str) -> DatasetInput:
+        """The data of a run, by the fingerprint of its full content; of other data than that at hand no more is known.
+
+        MLflow's own digest of a dataset covers its first rows only.
+        """
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
         data = self._data
-        profile = {"rows": data.n_rows, "training pool": data.n_train, "validation": data.n_validation}
+        profile = {"rows": data.n_rows, "training pool": data.n_train, "validation": data.n_validation} | data.versions
         dataset = Dataset(
-            name=Path(data.source).name or data.source,
-            digest=data.fingerprint[:MAX_DIGEST_CHARACTERS],
-            source_type="local",
-            source=json.dumps({"uri": data.source}),
-            profile=json.dumps(profile),
+            name=Path(data.source.partition("?")[0]).name or data.source,
+            digest=fingerprint[:MAX_DIGEST_CHARACTERS],
+            source_type=data.source.partition("://")[0] if "://" in data.source else "local",
+            source=json.dumps({"uri": mask(data.source)}),
+            profile=json.dumps(profile) if fingerprint == data.fingerprint else None,
         )
         return DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])
 

@@ -50,9 +50,10 @@ def train(
         device=device or default_device(request.spec),
         on_epoch=on_epoch,
         started_at=started_at,
+        loader_workers=request.spec.resources.loader_workers,
     )
     if isinstance(task, SupervisedTask):
-        _fit(run, task, datasets)
+        fit(run, task, datasets)
     else:
         task.train(run)
     return run.finish(), run.final_model_state()
@@ -65,7 +66,7 @@ def default_device(spec: ExperimentSpec) -> torch.device:
     )
 
 
-def _fit(run: TrainingRun, task: SupervisedTask, datasets: Datasets) -> None:
+def fit(run: TrainingRun, task: SupervisedTask, datasets: Datasets) -> None:
     network = task.build_model(run.model)
     loader = run.loader(run.subset(datasets.train))
     optimizer, schedule = task.optimizer(network, run.training, len(loader) * run.training.epochs)

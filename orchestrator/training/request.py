@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator.results import Candidate
 from orchestrator.spec import ExperimentSpec, TrialSpec
 
 
@@ -17,6 +18,11 @@ class TrainRequest:
     fingerprint: str
     data_root: Path | None
     """Folder of the prepared data; None when the task brings its own."""
+
+
+def trial_of(candidate: Candidate) -> TrialSpec:
+    """The full run of a candidate as what a rank is asked: its first seed."""
+    return TrialSpec(model=candidate.model, fraction=candidate.fraction, workers=candidate.workers, seed=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,13 +19,13 @@ import torch
 import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import Dataset, Subset
+from torch.utils.data import Dataset
 
 from orchestrator.errors import TaskError
 from orchestrator.results import EpochPoint, TimeSplit, TrainingResult
 from orchestrator.spec import ModelSpec, Scalar, TrainingSpec
-from orchestrator.subsets import nested_order, subset_size, uniform_order
-from orchestrator.training.batches import Loader
+from orchestrator.subsets import IntArray, nested_order, subset_size, uniform_order
+from orchestrator.training.batches import Loader, Rows
 from orchestrator.training.checkpoints import serialised_bytes
 from orchestrator.training.clock import Clock, timed_all_reduce
 from orchestrator.training.task import Datasets
@@ -65,7 +65,9 @@ class TrainingRun:
         device: torch.device,
         on_epoch: Callable[[EpochPoint], None] | None = None,
         started_at: float | None = None,
+        loader_workers: int = 0,
     ) -> None:
+        self.loader_workers = loader_workers
         self.model, self.training, self.fraction, self.seed, self.device = model, training, fraction, seed, device
         self.epoch = 0
         self.clock = Clock(device, started_at)
@@ -102,20 +104,27 @@ class TrainingRun:
         """True on the rank that prints, saves and reports."""
         return self.rank == 0
 
-    def subset(self, dataset: Dataset[Any]) -> Subset[Any]:
-        """The nested stratified share of the training pool that this trial is about."""
-        rows = len(dataset)  # type: ignore[arg-type]  # map-style data sets have a length
+    def subset(self, dataset: Dataset[Any]) -> Rows:
+        """The nested stratified share of the training pool that this trial is about.
+
+        Raises: TaskError: ``Datasets.train_labels`` are not those of this data set.
+        """
+        n_rows = len(dataset)  # type: ignore[arg-type]  # map-style data sets have a length
         labels = self._datasets.train_labels
-        if labels is None:
-            order = uniform_order(rows, fingerprint=self._fingerprint, seed=self.seed)
-        elif len(labels) != rows:
+        if labels is not None and len(labels) != n_rows:
             raise TaskError(
-                f"subset: {rows} rows but {len(labels)} labels in Datasets.train_labels; they must be equal"
+                f"subset: {n_rows} rows but {len(labels)} labels in Datasets.train_labels; they must be equal"
             )
-        else:
-            order = nested_order(np.asarray(labels), fingerprint=self._fingerprint, seed=self.seed)
-        self._n_train = subset_size(rows, self.fraction)
-        return Subset(dataset, order[: self._n_train].tolist())
+        self._n_train = subset_size(n_rows, self.fraction)
+        places = self._places(n_rows, labels)
+        return Rows(dataset, places, None if labels is None else np.asarray(labels)[places])
+
+    def _places(self, n_rows: int, labels: np.ndarray | None) -> IntArray:
+        if self._datasets.subset is not None:
+            return self._datasets.subset(self._n_train, self.seed)
+        if labels is None:
+            return uniform_order(n_rows, fingerprint=self._fingerprint, seed=self.seed)[: self._n_train]
+        return nested_order(np.asarray(labels), fingerprint=self._fingerprint, seed=self.seed)[: self._n_train]
 
     def loader(self, dataset: Dataset[Any]) -> Loader:
         """Batches of this rank, reshuffled every epoch; the global batch stays constant over worker counts."""

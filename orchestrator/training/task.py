@@ -28,6 +28,7 @@ from torch.utils.data import Dataset
 from orchestrator.data.prepared import PreparedData, open_prepared
 from orchestrator.errors import TaskError
 from orchestrator.spec import ExperimentSpec, ModelSpec, TrainingSpec, digest
+from orchestrator.subsets import IntArray
 
 if TYPE_CHECKING:
     from orchestrator.training.run import TrainingRun
@@ -54,6 +55,9 @@ class Datasets:
     train_labels: np.ndarray | None = None
     """Class of each training row, shape (n_train,), integers; None for targets without classes."""
     collate: Callable[[Any], Any] | None = None
+    subset: Callable[[int, int], IntArray] | None = None
+    """Rows of a nested subset, from its size and a seed, for data that are stored in a nested order; None has one made
+    from ``train_labels``."""
 
 
 class SupervisedTask(ABC):
@@ -142,6 +146,8 @@ def cached_task(spec: ExperimentSpec, data_root: Path | None) -> tuple[Task, Dat
     """Task and data sets, built once per process and data: a warm worker opens them for its first trial only."""
     key = digest([spec.task, asdict(spec.data), str(data_root)])
     if key not in _open_tasks:
-        task = load_task(TaskContext(spec=spec, data=open_prepared(data_root) if data_root else None))
+        data = spec.data
+        prepared = open_prepared(data_root, image=data.image, image_size=data.image_size) if data_root else None
+        task = load_task(TaskContext(spec=spec, data=prepared))
         _open_tasks[key] = (task, task.datasets() if isinstance(task, SupervisedTask) else task.datasets)
     return _open_tasks[key]

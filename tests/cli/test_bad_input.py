@@ -252,23 +252,6 @@ def test_one_class_only_is_refused(work: Any) -> None:
     )
 
 
-def test_images_that_cannot_be_decoded_are_counted_and_named(work: Any) -> None:
-    import pyarrow.parquet as pq
-
-    path = work.images()
-    table = pq.read_table(path)
-    encoded = table["image"].to_pylist()
-    encoded[3], encoded[7] = b"not an image", encoded[7][:40]
-    pq.write_table(table.set_column(0, "image", [encoded]), path)
-
-    message = work.refused("sweep", work.config, exit_code=1)
-
-    assert message.startswith(
-        f"{path}, column 'image': 2 of 400 images cannot be decoded (rows 3, 7; row 3: is not an image)"
-    )
-    assert message.endswith("remove or repair these rows")
-
-
 def test_a_refused_data_set_leaves_no_prepared_folder_behind(work: Any) -> None:
     work.images(labels=["cat"] * 20)
 

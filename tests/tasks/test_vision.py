@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -134,26 +134,53 @@ def test_an_output_does_not_depend_on_the_rest_of_the_batch(task: ImageClassific
     torch.testing.assert_close(network(images[3:4]), together[3:4], rtol=1e-5, atol=1e-5)
 
 
-def test_images_are_standardised_with_the_training_pool_alone(task: ImageClassification, digits: PreparedData) -> None:
+def test_images_travel_as_bytes_and_the_model_standardises_them(
+    task: ImageClassification, digits: PreparedData
+) -> None:
     train_set = task.datasets().train
     images, labels = train_set.__getitems__(list(range(len(train_set))))
+    first_layer = next(task.build_model(model("linear")).children())
+    standardised = first_layer(images)
 
-    assert images.shape == (digits.summary.n_train, 1, 8, 8)
-    assert float(images.mean()) == pytest.approx(0, abs=1e-4)
-    assert float(images.std(correction=0)) == pytest.approx(1, abs=1e-4)
-    assert labels.tolist() == np.asarray(digits.labels)[digits.train_rows].tolist()
+    assert (images.dtype, images.shape) == (torch.uint8, (digits.summary.n_train, 1, 8, 8))
+    assert float(standardised.mean()) == pytest.approx(0, abs=1e-4)
+    assert float(standardised.std(correction=0)) == pytest.approx(1, abs=1e-4)
+    assert labels.tolist() == digits.train.labels.tolist()
     one, label = train_set[5]
     torch.testing.assert_close(one, images[5])
     assert label == labels[5]
 
 
-def test_training_and_validation_rows_do_not_overlap(task: ImageClassification, digits: PreparedData) -> None:
-    datasets = task.datasets()
+def test_constants_of_the_standardisation_are_no_weights(task: ImageClassification) -> None:
+    """Nothing for DDP to send around, and nothing that a checkpoint must hold."""
+    network = task.build_model(model("linear"))
 
-    assert not set(digits.train_rows.tolist()) & set(digits.validation_rows.tolist())
+    assert [name for name, _ in network.named_buffers()] == []
+    assert sum(weights.numel() for weights in network.state_dict().values()) == 64 * 10 + 10
+
+
+def test_training_and_validation_rows_are_all_rows_once(task: ImageClassification, digits: PreparedData) -> None:
+    datasets = task.datasets()
+    source_rows = [
+        row
+        for split in (digits.train, digits.validation)
+        for table in split.batches(["source_row"])
+        for row in table.column(0).to_pylist()
+    ]
+
+    assert sorted(source_rows) == list(range(digits.summary.n_rows))
     assert len(datasets.train) + len(datasets.validation) == digits.summary.n_rows
     assert datasets.train_labels is not None
     assert len(datasets.train_labels) == len(datasets.train)
+
+
+def test_a_data_set_travels_to_another_process_as_the_name_of_its_folder(task: ImageClassification) -> None:
+    datasets = task.datasets()
+    packed = pickle.dumps(datasets.train)
+
+    assert len(packed) < 1000
+    again = pickle.loads(packed)
+    assert (again[7][0] == datasets.train[7][0]).all()
 
 
 def test_the_same_seed_gives_the_same_result_and_another_seed_another(digits: PreparedData) -> None:

@@ -402,3 +402,56 @@ def test_passwords_are_masked_and_relative_stores_pinned() -> None:
     assert mask("no route to https://ada:pw@host/x") == "no route to https://***@host/x"
     assert absolute("sqlite:///mlflow.db") == f"sqlite:///{Path.cwd()}/mlflow.db"
     assert absolute("http://host") == "http://host"
+
+
+def test_every_run_carries_the_fingerprint_and_what_versioning_tools_call_the_data(uri: str) -> None:
+    """As the digest of its dataset, which MLflow's own reads the first rows for, and as tags to compare runs by."""
+    data = replace(
+        samples.data(), source="s3://key:secret@bucket/digits?region=eu", versions={"dvc.md5": "22a1", "odd key!": "1"}
+    )
+    tracker = MlflowTracker(uri)
+    tracker.open(samples.spec(), data, [samples.result("cnn", 0.1, 1, 0)])
+    tracker.full_run_finished(samples.outcome())
+    assert tracker.close() is None
+
+    for run in (parent(uri), *runs(uri, "trial"), *runs(uri, "full_run")):
+        (shown,) = run.inputs.dataset_inputs
+        assert shown.dataset.name == "digits"
+        assert shown.dataset.digest == data.fingerprint[:36]
+        assert shown.dataset.source_type == "s3"
+        assert "secret" not in shown.dataset.source
+        assert run.data.tags["data.fingerprint"] == data.fingerprint
+        assert run.data.tags["data.version.dvc.md5"] == "22a1"
+        assert run.data.tags["data.version.odd key_"] == "1"
+
+
+def test_a_trial_of_other_data_keeps_its_own_fingerprint_and_gets_no_pointer(uri: str) -> None:
+    old = replace(samples.result("cnn", 0.1, 1, 0), fingerprint="0ld", key="another")
+    data = replace(samples.data(), versions={"dvc.md5": "22a1"})
+    tracker = MlflowTracker(uri)
+    tracker.open(samples.spec(), data, [old])
+    assert tracker.close() is None
+
+    (run,) = runs(uri, "trial")
+    assert run.inputs.dataset_inputs[0].dataset.digest == "0ld"
+    assert run.data.tags["data.fingerprint"] == "0ld"
+    assert not [key for key in run.data.tags if key.startswith("data.version.")]
+
+
+def test_pointers_of_data_that_was_changed_do_not_stay_on_the_experiment(uri: str) -> None:
+    for data in (
+        replace(samples.data(), versions={"dvc.md5": "22a1"}),
+        replace(samples.data(), fingerprint="new", versions={"delta.version": "3"}),
+    ):
+        tracker = MlflowTracker(uri)
+        tracker.open(samples.spec(), data, [])
+        assert tracker.close() is None
+
+    tags = parent(uri).data.tags
+    assert {key: tags[key] for key in tags if key.startswith("data.")} == {
+        "data.fingerprint": "new", "data.version.delta.version": "3",
+    }  # fmt: skip
+    assert {shown.dataset.digest for shown in parent(uri).inputs.dataset_inputs} == {
+        samples.data().fingerprint[:36],
+        "new",
+    }

@@ -6,8 +6,11 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 from torch.utils.data import TensorDataset
 
@@ -24,7 +27,7 @@ N_ROWS = 100
 
 def batches_of(rank: int, world_size: int, *, n_rows: int = N_ROWS, batch: int = 16, epoch: int = 0) -> list[set[int]]:
     sampler = ShardedBatches(n_rows, batch, rank, world_size, seed=7, epoch=epoch)
-    return [set(rows) for rows in sampler]
+    return [set(rows.tolist()) for rows in sampler]
 
 
 @pytest.mark.parametrize("world_size", [2, 3, 5])
@@ -50,6 +53,43 @@ def test_one_worker_sees_every_row_once_per_epoch_in_an_order_that_changes() -> 
 
     assert sorted(row for rows in first for row in rows) == list(range(N_ROWS))
     assert first != second
+
+
+def shares(labels: np.ndarray, batch: int, world_size: int) -> list[list[np.ndarray]]:
+    """What each rank sees of each step."""
+    per_rank = [list(ShardedBatches(len(labels), batch, rank, world_size, 7, 0, labels)) for rank in range(world_size)]
+    return [list(step) for step in zip(*per_rank, strict=True)]
+
+
+@given(n_rows=st.integers(1, 120), n_classes=st.integers(1, 9), batch=st.integers(1, 40), world_size=st.integers(1, 7))
+@settings(deadline=None)
+def test_a_step_is_dealt_out_evenly_in_rows_and_in_classes(
+    n_rows: int, n_classes: int, batch: int, world_size: int
+) -> None:
+    labels = np.random.default_rng(n_rows).integers(0, n_classes, n_rows).astype(np.uint8)
+
+    for step in shares(labels, max(batch, world_size), world_size):
+        sizes = [len(rows) for rows in step]
+        counts = np.array([np.bincount(labels[rows], minlength=n_classes) for rows in step])
+        assert max(sizes) - min(sizes) <= 1
+        assert (counts.max(axis=0) - counts.min(axis=0) <= 1).all()
+        assert len(set(np.concatenate(step).tolist())) == sum(sizes)
+
+
+def test_classes_do_not_change_which_rows_a_step_sees() -> None:
+    labels = np.arange(N_ROWS) % 3
+
+    with_classes = [set(np.concatenate(step).tolist()) for step in shares(labels, 16, 4)]
+
+    assert with_classes == [set.union(*step) for step in zip(*(batches_of(r, 4) for r in range(4)), strict=True)]
+
+
+def test_an_epoch_that_is_resumed_goes_on_at_its_step() -> None:
+    whole = list(ShardedBatches(N_ROWS, 16, 1, 2, seed=7, epoch=3))
+    resumed = ShardedBatches(N_ROWS, 16, 1, 2, seed=7, epoch=3, first_step=4)
+
+    assert len(resumed) == len(whole) - 4
+    assert [rows.tolist() for rows in resumed] == [rows.tolist() for rows in whole[4:]]
 
 
 class StateKeeper:
