@@ -81,7 +81,7 @@ def _single_machine(results: Sequence[TrialResult], data_path: DataPathFinding |
     waits = f"one worker waits for data {share:.1%} of its steady time"
     unmeasured = "device utilisation and mixed precision were not checked"
     if data_path is not None and data_path.basis == "probe":
-        share, unmeasured = max(share, data_path.idle_share), f"by the probe, {data_path.headroom}"
+        unmeasured = f"by the probe, {data_path.headroom}"
     efficiency = _parallel_efficiency(results)
     if efficiency is None:
         evidence = f"{waits}; no larger worker count was measured at the same size, and {unmeasured}"

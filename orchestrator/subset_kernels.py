@@ -62,7 +62,7 @@ def hash_rows(first_row: int, key: np.uint64, hashes: HashArray) -> None:
 
 
 @compiled
-def count_ids(ids: IdArray, counts: IntArray) -> None:
+def count_ids(ids: IdArray | IntArray, counts: IntArray) -> None:
     """Add the rows of each class to ``counts``."""
     for i in range(len(ids)):
         counts[ids[i]] += 1
@@ -187,7 +187,7 @@ def earliest_deadline_first(
 
     Going through the rows by deadline and giving each the first free place since its release is the same schedule: no
     row is ever in the way of one that goes before it. Deadlines are counting-sorted a block at a time; a free place is
-    a set bit, and words of 64 bits that are full are skipped by union-find with path halving.
+    a set bit; words of 64 bits that are full are skipped at the front, and by union-find with path halving elsewhere.
 
     Args:
         counts: Rows of each class, those that win a tie first. Shape (n_classes,).
@@ -198,20 +198,21 @@ def earliest_deadline_first(
         bounds: Prefix lengths, each at most ``n_places``. Shape (n_bounds,).
         held: Written: rows of each class in each prefix. Shape (n_bounds, n_classes).
     """
-    n_classes, n = len(counts), counts.sum()
+    n_classes = len(counts)
+    steps = counts.sum() // counts
+    rests = counts.sum() - steps * counts
     release, error = np.zeros(n_classes, np.int64), np.zeros(n_classes, np.int64)
     n_words = (n_places + 63) // 64
     # One word more, which is never full: where rows go that stand beyond the wanted places.
     free, next_word = np.full(n_words + 1, _ALL_FREE, np.uint64), np.arange(n_words + 1)
     ends = np.zeros(block + 1, np.int64)
     row_class, row_release = np.empty(block + n_classes, np.int32), np.empty(block + n_classes, np.int64)
-    missing, first = n_places, 0
+    missing, first, first_word = n_places, 0, 0
     while missing > 0:
         ends[:] = 0
         for counting in (True, False):
             for c in range(n_classes):
-                step = n // counts[c]
-                rest = n - step * counts[c]
+                step, rest = steps[c], rests[c]
                 r, e = release[c], error[c]
                 while r < n_places:
                     # Window k ends before ceil((k + 1) n / n_c), the next begins at its floor; e / n_c is between.
@@ -234,8 +235,8 @@ def earliest_deadline_first(
                 for d in range(block):
                     ends[d + 1] += ends[d]
         for i in range(ends[block]):
-            word = row_release[i] >> 6
-            bits = free[word] & (_ALL_FREE << np.uint64(row_release[i] & 63))
+            word = max(row_release[i] >> 6, first_word)
+            bits = free[word] & (_ALL_FREE << np.uint64(max(row_release[i] - (word << 6), 0)))
             if bits == 0:
                 word += 1
                 while next_word[word] != word:
@@ -247,6 +248,8 @@ def earliest_deadline_first(
                 free[word] ^= lowest
                 if free[word] == 0:
                     next_word[word] = word + 1
+                    while free[first_word] == 0:
+                        first_word += 1
             place = (word << 6) + _BIT_PLACE[np.int64((lowest * _DE_BRUIJN) >> np.uint64(58))]
             if place < n_places:
                 missing -= 1

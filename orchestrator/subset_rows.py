@@ -23,8 +23,10 @@ RowArray = npt.NDArray[np.uint32] | npt.NDArray[np.int64]
 
 _CHUNK = 1 << 16  # rows; ids and hashes of a chunk stay in the cache
 _ROWS_PER_CELL = 64
-_MOST_CELL_BITS = 8  # a limit then cuts at most 1/256 of a class, and 1,000 classes have 2 MB of cells
-_ROWS_PER_STREAM = 1 << 14  # sorted together: the hashes of a stream fit into the cache
+# log2 of the most cells of a class: a quota then cuts 1/64 of a class, which is kept for nothing, or, where rows cut
+# cost more, 1/256; more cells leave the cache.
+_CELL_BITS_OF_ORDER, _CELL_BITS_OF_LEVELS = 6, 8
+_ROWS_PER_STREAM = 1 << 15  # sorted together: its hashes fit into the cache, and streams are few enough to scatter to
 _UNDECIDED = 255
 # Label ranges up to this are looked up in a table; wider ones, as of 64-bit user ids, are sorted once.
 _WIDEST_TABLE = 1 << 22
@@ -66,6 +68,18 @@ def grouped(ids: npt.NDArray[np.integer], n_classes: int) -> tuple[IntArray, Int
     # numpy sorts 16-bit integers by radix, several times faster than wider ones.
     keys = ids.astype(np.uint16) if n_classes <= 1 << 16 else ids
     return np.argsort(keys, kind="stable"), np.bincount(ids, minlength=n_classes)
+
+
+def count_ids(ids: IdArray | IntArray, n_classes: int, kernels: ModuleType | None) -> IntArray:
+    """How many there are of each id. Shape (n_classes,)."""
+    counts = np.zeros(n_classes, dtype=np.int64)
+    if kernels is not None:
+        kernels.count_ids(ids, counts)
+        return counts
+    step = max(_CHUNK, n_classes)  # bincount copies what it counts
+    for first in range(0, len(ids), step):
+        counts += np.bincount(ids[first : first + step], minlength=n_classes)
+    return counts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -120,11 +134,7 @@ def class_column(labels: npt.ArrayLike, kernels: ModuleType | None) -> ClassColu
     # A chunk as long as the table, or emptying the table would cost more than counting.
     step = max(_CHUNK, len(counts))
     for first in range(0, len(column), step):
-        ids = _shifted(column[first : first + step], low)
-        if kernels is None:
-            counts += np.bincount(ids, minlength=len(counts))
-        else:
-            kernels.count_ids(ids, counts)
+        counts += count_ids(_shifted(column[first : first + step], low), len(counts), kernels)
     found = np.flatnonzero(counts)
     gapless = len(found) == found[-1] - found[0] + 1
     id_of = None if gapless else np.cumsum(counts > 0, dtype=np.int32)[found[0] :] - np.int32(1)
@@ -148,7 +158,7 @@ def first_rows(column: ClassColumn, quota: IntArray, key: np.uint64) -> tuple[Ro
     Returns: Rows, class after class, each in the order of their hashes, with a few more than asked of some classes; and
         where each class begins. Shapes (about sum of quota,) and (n_classes,).
     """
-    cells = _count_cells(column, key)
+    cells = _count_cells(column, key, _CELL_BITS_OF_ORDER)
     # All rows of a cell are kept or none; the last cell kept, within its class, is that of the quota's last row.
     last = np.searchsorted(cells.rows_up_to, cells.class_start + quota, side="left") - cells.base
     last[quota == 0] = -1
@@ -167,7 +177,7 @@ def row_levels(column: ClassColumn, quotas: IntArray, key: np.uint64) -> npt.NDA
         key: Of the hashes.
     Returns: Levels. Shape (n,).
     """
-    cells = _count_cells(column, key)
+    cells = _count_cells(column, key, _CELL_BITS_OF_LEVELS)
     level_of_cell = _levels_of_cells(cells, quotas)
     levels = np.empty(len(column), dtype=np.uint8)
     undecided = [np.empty(0, dtype=np.int64)]
@@ -268,9 +278,9 @@ class _Cells:
     """Running sum of ``counts``. Shape (n_cells,)."""
 
 
-def _count_cells(column: ClassColumn, key: np.uint64) -> _Cells:
+def _count_cells(column: ClassColumn, key: np.uint64, most_bits: int) -> _Cells:
     bits = np.maximum(
-        np.minimum(_bits(column.counts, _ROWS_PER_CELL), _MOST_CELL_BITS), _bits(column.counts, _ROWS_PER_STREAM)
+        np.minimum(_bits(column.counts, _ROWS_PER_CELL), most_bits), _bits(column.counts, _ROWS_PER_STREAM)
     )
     base = np.cumsum(1 << bits) - (1 << bits)
     counts = np.zeros(int((1 << bits).sum()), dtype=np.int64)

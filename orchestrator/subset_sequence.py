@@ -24,8 +24,9 @@ import numpy.typing as npt
 
 from orchestrator.subset_rows import IntArray, grouped
 
-# Places that are worked out together: large enough that numpy's calls cost little, small enough for the cache.
+# Places worked out together: enough that numpy's calls, or a round of all classes, cost little; few for the cache.
 _BLOCK = 1 << 14
+_KERNEL_BLOCK = 1 << 15
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -91,7 +92,7 @@ class ClassSequence:
 
     def _run_kernel(self, counts: IntArray, n_places: int, places: IntArray, bounds: IntArray, held: IntArray) -> None:
         assert self.kernels is not None
-        block = max(_BLOCK, len(counts))
+        block = max(_KERNEL_BLOCK, len(counts))
         in_tie_order = np.zeros_like(held)
         self.kernels.earliest_deadline_first(
             counts[self._by_tie], self._by_tie, block, n_places, places, bounds, in_tie_order

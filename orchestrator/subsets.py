@@ -30,6 +30,7 @@ from orchestrator.subset_rows import (
     IntArray,
     class_column,
     collect,
+    count_ids,
     deal,
     first_rows,
     hash_key,
@@ -70,9 +71,7 @@ def nested_order(
     if n_places == 0:
         return np.empty(0, dtype=np.int64)
     places = _sequence(column.counts, fingerprint, seed, min_per_class, column.kernels).places(n_places)
-    quota = np.zeros_like(column.counts)
-    for first in range(0, n_places, _CHUNK):
-        quota += np.bincount(places[first : first + _CHUNK], minlength=len(quota))
+    quota = count_ids(places, len(column.counts), column.kernels)
     rows, start = first_rows(column, quota, hash_key("order", fingerprint, seed))
     return deal(places, start, rows, column.kernels)
 

@@ -293,7 +293,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--classes", type=int, default=1000)
     parser.add_argument("--shares", choices=["even", "skewed"], default="even")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--only", help=f"names, separated by commas, of: {', '.join(METHODS)}; 'ours' is all three of ours")
+    parser.add_argument(
+        "--only", help=f"names, separated by commas, of: {', '.join(METHODS)}; 'ours' is all three of ours"
+    )
     arguments = parser.parse_args(argv)
     asked = list(METHODS) if arguments.only is None else [each.strip() for each in arguments.only.split(",")]
     names = [name for name in METHODS if name in asked or name.split("-")[0] in asked]

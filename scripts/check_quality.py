@@ -262,7 +262,9 @@ def report_labels(found: OutOfFold, wrong: BoolArray, seconds: float) -> None:
         ("confident learning, both", by_class & by_rate),
     ]:
         hits, n = int((chosen & wrong).sum()), int(chosen.sum())
-        print(f"  {name:34} {n:6,} rows  precision {hits / max(n, 1):.3f}  recall {hits / max(int(wrong.sum()), 1):.3f}")
+        print(
+            f"  {name:34} {n:6,} rows  precision {hits / max(n, 1):.3f}  recall {hits / max(int(wrong.sum()), 1):.3f}"
+        )
     print()
 
 

@@ -6,6 +6,7 @@ names. A task that is lost with its node is run again by Ray Data, and a file is
 
 from __future__ import annotations
 
+import logging
 import uuid
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -73,7 +74,8 @@ class RaySpread:
         run = _Run(cloudpickle.dumps(task))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Ray Data warns of its own defaults
-            # The pipeline's own bars would stand between ours.
+            # The pipeline's own bars and plans would stand between our lines.
+            logging.getLogger("ray.data").setLevel(logging.ERROR)
             DataContext.get_current().enable_progress_bars = False
             dataset = ray.data.from_items(rows, override_num_blocks=max(1, len(rows)))
             results = dataset.map(run.result_of, num_cpus=1).iter_rows()

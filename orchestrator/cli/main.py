@@ -9,14 +9,17 @@ from typing import Any
 import click
 
 from orchestrator import __version__
+from orchestrator.cli.bench_io import bench_io_command
 from orchestrator.cli.fit import fit_command
 from orchestrator.cli.judge import decide_command, history, report, status, ui, what_if
 from orchestrator.cli.measure import config_group, plan, sweep
+from orchestrator.cli.prepare import prepare_command
 from orchestrator.cli.scale import approve, promote, reject
 from orchestrator.errors import OrchestratorError
 
 _EPILOG = """\b
 Examples:
+  python -m orchestrator prepare photos/ --label label -o data/photos
   python -m orchestrator sweep configs/vision.yaml
   python -m orchestrator decide digits decision.min_gain_per_dollar=50
   python -m orchestrator what-if digits pricing.purchase=spot
@@ -55,7 +58,7 @@ def cli() -> None:
 
 
 for command in (
-    plan, sweep, decide_command, what_if, fit_command, report, ui, status, approve, reject, promote, history,
+    prepare_command, bench_io_command, plan, sweep, decide_command, what_if, fit_command, report, ui, status, approve, reject, promote, history,
     config_group,
 ):  # fmt: skip
     cli.add_command(command)

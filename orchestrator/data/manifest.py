@@ -25,6 +25,8 @@ class PartFile:
     name: str
     n_rows: int
     n_bytes: int
+    group_rows: int
+    """Rows of each row group but the last, which may have fewer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,10 +6,6 @@
 A slice is a run of places that one process sorts at a time, a whole number of row groups; a file is a whole number of
 slices. Where the slices end depends on the memory allowed, where files and row groups end does not, so that the bytes
 written are the same for every memory limit and for any number of processes.
-
-Taking rows out of a chunked Arrow column costs 5 to 60 times more than out of a contiguous one (pyarrow 25), so narrow
-columns are made contiguous first. Wide rows are put together from slices of one row each instead, which copies them
-once.
 """
 
 from __future__ import annotations
@@ -30,18 +26,16 @@ import pyarrow.parquet as pq
 from orchestrator.data.fingerprint import replace_file
 from orchestrator.data.layout import IdArray
 from orchestrator.data.manifest import TRAIN, VALIDATION, PartFile
+from orchestrator.data.row_pool import MAX_COLUMN_BYTES, Buffer, RowPool
 from orchestrator.data.rows import SOURCE_ROW, Piece, RowSource
 from orchestrator.errors import DataError
 
 _GROUP_BYTES, _MIN_GROUP_ROWS, _MAX_GROUP_ROWS = 4_000_000, 64, 8192
+_GROUPS_OF_A_SMALL_SET = 200
+"""A 1% subset reads at most half a row group too much of it; more groups make longer footers."""
 _FILE_BYTES = 128 * 2**20
 _MAX_FILES = 4096
 """Above it files grow instead: each is opened once by whoever reads a whole split."""
-_MAX_COLUMN_BYTES = 2**31 - 1
-"""Offsets of Arrow's text and binary columns have 32 bits."""
-_WIDE_ROW_BYTES = 4096
-"""CPU time of contiguous over sliced, measured: 0.22 at 300 bytes a row, 0.26 at 930, 0.5 at 2,000, 1.5 at 3,000 with a
-first touch of the memory, 3 at 65,536."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,8 +75,9 @@ def plan_files(n_train: int, n_validation: int, row_bytes: float, slice_bytes: f
         slice_bytes: What one process may hold of a sorted slice.
     """
     row_bytes = max(row_bytes, 1.0)
-    group = int(np.clip(_GROUP_BYTES / row_bytes, _MIN_GROUP_ROWS, _MAX_GROUP_ROWS))
-    group = max(1, min(group, int(_MAX_COLUMN_BYTES / 2 / row_bytes)))
+    rows = min(_GROUP_BYTES / row_bytes, n_train / _GROUPS_OF_A_SMALL_SET)
+    group = int(np.clip(rows, _MIN_GROUP_ROWS, _MAX_GROUP_ROWS))
+    group = max(1, min(group, int(MAX_COLUMN_BYTES / 2 / row_bytes)))
     file_bytes = max(_FILE_BYTES, (n_train + n_validation) * row_bytes / _MAX_FILES)
     groups_per_file = max(1, round(file_bytes / (group * row_bytes)))
     fitting = int(slice_bytes / (group * row_bytes))
@@ -104,39 +99,6 @@ def output_schema(schema: pa.Schema) -> pa.Schema:
     fields = [field.with_type(_decoded(field.type)) for field in schema if field.name != SOURCE_ROW]
     metadata = {key: value for key, value in (schema.metadata or {}).items() if key != b"pandas"}
     return pa.schema([*fields, pa.field(SOURCE_ROW, pa.int64(), nullable=False)], metadata=metadata or None)
-
-
-class RowPool:
-    """Batches in memory that rows can be taken out of in any order."""
-
-    def __init__(self, batches: Sequence[pa.RecordBatch], schema: pa.Schema) -> None:
-        self._schema = schema
-        self._n_rows = sum(len(batch) for batch in batches)
-        self._ends = np.cumsum([len(batch) for batch in batches])
-        self._columns = [self._column([batch.column(i) for batch in batches]) for i in range(len(schema))]
-
-    def take(self, rows: npt.NDArray[np.int64]) -> pa.RecordBatch:
-        """Rows by their number in the pool, every column in one chunk."""
-        chunk = np.searchsorted(self._ends, rows, side="right")
-        within = rows - np.concatenate([[0], self._ends])[chunk]
-        is_sliced = any(isinstance(column, list) for column in self._columns)
-        where = list(zip(chunk.tolist(), within.tolist(), strict=True)) if is_sliced else []
-        indices = pa.array(rows)
-        arrays = [
-            pa.concat_arrays([column[c].slice(r, 1) for c, r in where])
-            if isinstance(column, list)
-            else column.take(indices)
-            for column in self._columns
-        ]
-        return pa.RecordBatch.from_arrays(arrays, schema=self._schema)
-
-    def _column(self, chunks: list[pa.Array]) -> pa.Array | list[pa.Array]:
-        n_bytes = sum(chunk.nbytes for chunk in chunks)
-        if len(chunks) == 1:
-            return chunks[0]
-        if n_bytes > _WIDE_ROW_BYTES * self._n_rows or n_bytes > _MAX_COLUMN_BYTES:
-            return chunks
-        return pa.concat_arrays(chunks)
 
 
 def read_rows(
@@ -246,29 +208,6 @@ class SpillGroup:
         return Run(name=name, slices=tuple(slices.tolist()))
 
 
-class Buffer:
-    """Batches that wait with the places of their rows."""
-
-    def __init__(self) -> None:
-        self.batches: list[pa.RecordBatch] = []
-        self.n_bytes = 0
-        self._places: list[IdArray] = []
-
-    def add(self, batch: pa.RecordBatch, places: IdArray) -> None:
-        if len(batch):
-            self.batches.append(batch)
-            self._places.append(np.array(places))
-            self.n_bytes += batch.nbytes
-
-    def sorted(self, schema: pa.Schema) -> tuple[RowPool, npt.NDArray[np.int64], IdArray]:
-        """The rows to take from, in which order, and the places that gives. The buffer is empty afterwards."""
-        places = np.concatenate(self._places)
-        order = np.argsort(places, kind="stable")
-        pool = RowPool(self.batches, schema)
-        self.batches, self._places = [], []
-        return pool, order, places[order]
-
-
 class InMemory:
     """Sorted rows straight from the buffer."""
 
@@ -336,7 +275,12 @@ class WriteFile:
                     writer.write_batch(batch, row_group_size=self.rows_per_group)
             sync(part)
             part.rename(path)
-        return PartFile(name=file.name, n_rows=file.stop - file.start, n_bytes=path.stat().st_size)
+        return PartFile(
+            name=file.name,
+            n_rows=file.stop - file.start,
+            n_bytes=path.stat().st_size,
+            group_rows=self.rows_per_group,
+        )
 
 
 def parquet_options(schema: pa.Schema) -> dict[str, Any]:
@@ -357,31 +301,6 @@ def sync(path: Path) -> None:
     """To the disk, so that a power cut cannot leave a whole-looking file of holes."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RowSize:
-    """What an average row takes, in bytes."""
-
-    n_bytes: float
-    """In memory."""
-    peak: float
-    """While rows are put into order: narrow columns are there twice."""
-    blobs: float
-    """Of encoded images and raw tensors, which no compression will touch."""
-
-
-def row_size(batches: Sequence[pa.RecordBatch]) -> RowSize:
-    """The average row of some batches of one schema."""
-    n = max(1, sum(len(batch) for batch in batches))
-    schema = batches[0].schema
-    sizes = [sum(batch.column(i).nbytes for batch in batches) / n for i in range(len(schema))]
-    whole = sum(sizes) + np.dtype(np.int64).itemsize  # with the source row
-    return RowSize(
-        n_bytes=whole,
-        peak=whole + sum(size for size in sizes if size <= _WIDE_ROW_BYTES),
-        blobs=sum(size for size, field in zip(sizes, schema, strict=True) if _holds_blob(field.type)),
-    )
 
 
 def _as_written(
@@ -419,9 +338,3 @@ def _decoded(kind: pa.DataType) -> pa.DataType:
 
 def _is_blob(leaf: pq.ColumnSchema) -> bool:
     return leaf.physical_type in ("BYTE_ARRAY", "FIXED_LEN_BYTE_ARRAY") and leaf.logical_type.type == "NONE"
-
-
-def _holds_blob(kind: pa.DataType) -> bool:
-    if pa.types.is_struct(kind):
-        return any(_holds_blob(field.type) for field in kind)
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind))

@@ -1,6 +1,6 @@
 """`prepare`, the whole: rows of a source become a folder of Parquet in nested stratified order, or nothing at all.
 
-    pass one   label column -> classes or strata -> split -> place of every row        (`layout`)
+    pass one   label column -> classes or strata -> split -> place of every row     (`label_pass`, `layout`)
     pass two   rows -> spilled by slices of places, when they do not fit in memory -> files   (`partitions`)
     finish     counts, manifest, rename                                                 (`work_folder`)
 
@@ -14,28 +14,25 @@ import datetime
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from orchestrator import __version__
-from orchestrator.data import layout as pass_one
 from orchestrator.data import remote_target, work_folder
-from orchestrator.data.layout import COUNTED_FRACTIONS, Layout, Target
+from orchestrator.data.label_pass import PrepareOptions, n_rows_of, read_layout, request_of
+from orchestrator.data.layout import COUNTED_FRACTIONS, Layout
 from orchestrator.data.locations import resolve
 from orchestrator.data.manifest import TRAIN, VALIDATION, Manifest, PartFile, write_manifest
 from orchestrator.data.partitions import (
-    Buffer,
     FromRuns,
     Geometry,
     InMemory,
     PieceGroup,
-    RowSize,
     Run,
     SpillGroup,
     WriteFile,
@@ -43,15 +40,16 @@ from orchestrator.data.partitions import (
     output_schema,
     plan_files,
     read_rows,
-    row_size,
     sync,
 )
+from orchestrator.data.row_pool import Buffer, RowSize, row_size
 from orchestrator.data.rows import RowSource
 from orchestrator.data.versions import version_pointers
-from orchestrator.errors import DataError, did_you_mean
+from orchestrator.errors import DataError
 from orchestrator.results import DataSummary
-from orchestrator.strata import Strata
 from orchestrator.subsets import subset_size
+
+__all__ = ["LOCAL", "Local", "PrepareOptions", "Spread", "prepare_folder", "request_of"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -62,33 +60,6 @@ _MAX_MEMORY_BYTES = 4 * 10**9
 _SAMPLED_PIECES = 4
 _SLACK = 1.15
 """Of what rows take in memory over what a sample of them does."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PrepareOptions:
-    """How a source is prepared. Those below `memory_bytes` leave the result alone."""
-
-    source: str
-    """As the user wrote it."""
-    label: str | None
-    """Column of classes (whole numbers, text) or of a measurement; None for rows without labels."""
-    validation_fraction: float = 0.2
-    order_seed: int = 0
-    stratify: tuple[str, ...] = ()
-    """Columns whose joint shares every prefix keeps; the label when none is named."""
-    bins: int = 10
-    """Quantile bins of a measurement."""
-    min_per_class: int = 0
-    """Rows of each class that even the smallest prefix holds; 0 keeps the shares exact."""
-    id_column: str | None = None
-    """Column that no two rows may share."""
-    drop_duplicates: bool = False
-    drop_missing_labels: bool = False
-    memory_bytes: int | None = None
-    """Of one process; a quarter of what is free, and at most 4 GB, when None."""
-    overwrite: bool = False
-    scratch: Path | None = None
-    """Where a target in an object store is prepared before it is uploaded; the temporary folder when None."""
 
 
 class Spread(Protocol):
@@ -152,7 +123,7 @@ def prepare_folder(
             work_folder.remove_work(folder)
             say(f"{folder} holds just that already: fingerprint {rows.fingerprint}, the same options; nothing to do")
             return done
-        say(f"reading labels of {_n_rows(rows):,} rows")
+        say(f"reading labels of {n_rows_of(rows):,} rows")
         layout = read_layout(rows, options)
         work = work_folder.open_work(folder, request, say)
         files = _write_rows(rows, layout, work, options, say, progress, spread)
@@ -160,42 +131,6 @@ def prepare_folder(
         _write_rest(work, layout, manifest)
         work_folder.finish(work, folder)
     return manifest
-
-
-def request_of(rows: RowSource, options: PrepareOptions) -> dict[str, Any]:
-    """What a prepared folder is the answer to: content, and the options that shape the result."""
-    without = {"source", "memory_bytes", "overwrite", "scratch"}
-    shaping = {key: value for key, value in asdict(options).items() if key not in without}
-    return {"fingerprint": rows.fingerprint, **shaping, "stratify": list(options.stratify)}
-
-
-def read_layout(rows: RowSource, options: PrepareOptions) -> Layout:
-    """Pass one. Raises DataError: labels that cannot be trained on, duplicate ids, a column that is not there."""
-    source, label, n_rows = options.source, options.label, _n_rows(rows)
-    names = list(dict.fromkeys(name for name in (label, *options.stratify, options.id_column) if name is not None))
-    _check_columns(rows, options)
-    if n_rows == 0:
-        raise DataError(f"{source}: there are no rows; give files with at least two classes")
-    columns = rows.columns(names) if names else pa.table({})
-    if names and len(columns) != n_rows:
-        raise DataError(
-            f"{source}: {len(columns):,} labels for {n_rows:,} rows: it changed while it was read; run again"
-        )
-    kept, left_out = _kept(rows, columns, options)
-    if kept is not None:
-        columns = columns.filter(pa.array(kept))
-    target, strata = _target_and_strata(rows, columns, n_rows if kept is None else int(kept.sum()), options)
-    return pass_one.lay_out(
-        target,
-        strata,
-        kept,
-        fingerprint=rows.fingerprint,
-        validation_fraction=options.validation_fraction,
-        order_seed=options.order_seed,
-        min_per_class=options.min_per_class,
-        left_out=left_out,
-        label=label or "",
-    )
 
 
 def counts_at(layout: Layout) -> dict[str, dict[str, int]]:
@@ -227,46 +162,6 @@ class _Plan:
     is_spilled: bool
 
 
-def _kept(
-    rows: RowSource, columns: pa.Table, options: PrepareOptions
-) -> tuple[npt.NDArray[np.bool_] | None, dict[str, int]]:
-    """Which rows are written, None for all, and how many are not and why."""
-    left_out = {}
-    kept = np.ones(_n_rows(rows), dtype=bool)
-    if options.label is not None:
-        missing = pass_one.missing_in(columns.column(options.label))
-        if not options.drop_missing_labels:
-            pass_one.refuse_missing(missing, options.label, options.source, rows.pieces)
-        if missing.any():
-            left_out["label is missing"] = int(np.count_nonzero(missing))
-            kept &= ~missing
-    if options.id_column is not None:
-        duplicates = pass_one.duplicates_in(columns.column(options.id_column))
-        if not options.drop_duplicates:
-            pass_one.refuse_duplicates(duplicates, options.id_column, options.source)
-        repeated = int(np.count_nonzero(duplicates.is_repeat & kept))
-        if repeated:
-            left_out[f"{options.id_column} is another row's"] = repeated
-            kept &= ~duplicates.is_repeat
-    return (kept, left_out) if left_out else (None, left_out)
-
-
-def _target_and_strata(
-    rows: RowSource, columns: pa.Table, n_rows: int, options: PrepareOptions
-) -> tuple[Target, Strata | None]:
-    """Classes, or strata in their stead; and what to stratify by, None for the classes themselves."""
-    label = options.label
-    if label is not None and not pass_one.is_continuous(columns.schema.field(label).type):
-        target = pass_one.classes_of(columns.column(label), label, options.source, rows.class_names(label))
-        if not options.stratify:
-            return target, None
-    else:
-        target = None
-    by = options.stratify or (() if label is None else (label,))
-    strata = pass_one.strata_of_columns({name: columns.column(name) for name in by}, bins=options.bins, n_rows=n_rows)
-    return target or pass_one.target_of_strata(strata), strata
-
-
 def _write_rows(
     rows: RowSource,
     layout: Layout,
@@ -281,7 +176,7 @@ def _write_rows(
     plan = _plan(rows, layout, work, options, spread)
     geometry = plan_files(layout.n_train, layout.n_validation, plan.row.n_bytes, plan.memory_bytes / 4)
     _check_space(work, layout.n_rows, plan)
-    tell = _Tell("reading", _n_rows(rows), progress)
+    tell = _Tell("reading", n_rows_of(rows), progress)
     sorted_rows: Any = None
     if not plan.is_spilled:
         sorted_rows = _in_memory(rows, layout, schema, plan, tell)
@@ -331,8 +226,8 @@ def _spilled(
     spread.check(work)
     groups = _groups(rows, plan, spread)
     say(
-        f"{_gb(layout.n_rows * plan.row.n_bytes)} of rows go by way of the disk, in {len(groups):,} groups, within "
-        f"{_gb(plan.memory_bytes)} of memory"
+        f"{_gb(layout.n_rows * plan.row.n_bytes)} of rows go by way of the disk, in {len(groups):,} "
+        f"{'part' if len(groups) == 1 else 'parts'}, within {_gb(plan.memory_bytes)} of memory"
     )
     task = SpillGroup(
         rows=rows,
@@ -355,7 +250,7 @@ def _spilled(
 def _groups(rows: RowSource, plan: _Plan, spread: Spread) -> list[PieceGroup]:
     """Pieces that are spilled together: a buffer full, or less when many processes share them."""
     full = plan.memory_bytes * 0.4 / plan.row.n_bytes
-    shared = _n_rows(rows) / (4 * spread.n_processes) if spread.n_processes > 1 else full
+    shared = n_rows_of(rows) / (4 * spread.n_processes) if spread.n_processes > 1 else full
     return group_pieces(rows.pieces, min(full, shared))
 
 
@@ -472,22 +367,6 @@ def _prepare_remote(
     return manifest
 
 
-def _check_columns(rows: RowSource, options: PrepareOptions) -> None:
-    names = rows.schema.names
-    asked: Mapping[str, Sequence[str]] = {
-        "label": [options.label] if options.label is not None else [],
-        "stratify": options.stratify,
-        "id": [options.id_column] if options.id_column is not None else [],
-    }
-    for key, columns in asked.items():
-        for column in columns:
-            if column not in names:
-                near = did_you_mean(column, names) or ";"
-                raise DataError(
-                    f"{options.source}: data.{key}: there is no column {column!r}{near} columns: {', '.join(names)}"
-                )
-
-
 def _refuse_source_inside(rows: RowSource, folder: Path) -> None:
     for piece in rows.pieces:
         if Path(piece.path).expanduser().absolute().is_relative_to(folder):
@@ -504,10 +383,6 @@ class _Tell:
     def __call__(self, n_rows: int) -> None:
         self._done = min(self._done + n_rows, self.total)
         self._progress(self._phase, self._done, self.total)
-
-
-def _n_rows(rows: RowSource) -> int:
-    return sum(piece.n_rows for piece in rows.pieces)
 
 
 def _gb(n_bytes: float) -> str:

@@ -6,7 +6,7 @@ import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -45,6 +45,8 @@ class Split:
     open_part: Callable[[str], BinaryIO]
     """Opens a file of the folder by name, wherever the folder lies."""
     counter: ReadCounter = field(default_factory=ReadCounter)
+    footers: dict[str, Any] = field(default_factory=dict, repr=False)
+    """Metadata of the files that were opened, so that each footer is read once."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -72,18 +74,14 @@ class Split:
 
     @cached_property
     def row_groups(self) -> tuple[RowGroup, ...]:
-        """What can be read apart, by rising place; reads the footers of all files."""
+        """What can be read apart, by rising place; the manifest tells, no file is opened."""
         groups: list[RowGroup] = []
-        place = 0
+        first = 0
         for number, part in enumerate(self.parts):
-            with self._file(number) as file:
-                metadata = file.metadata
-                for group in range(metadata.num_row_groups):
-                    n = metadata.row_group(group).num_rows
-                    groups.append(RowGroup(part=number, group=group, places=range(place, place + n)))
-                    place += n
-            if place != sum(each.n_rows for each in self.parts[: number + 1]):
-                raise DataError(f"{part.name}: holds other rows than its manifest says; run prepare again")
+            for group, start in enumerate(range(0, part.n_rows, part.group_rows)):
+                places = range(first + start, first + min(start + part.group_rows, part.n_rows))
+                groups.append(RowGroup(part=number, group=group, places=places))
+            first += part.n_rows
         return tuple(groups)
 
     def groups_of(self, places: IntArray) -> IntArray:
@@ -96,7 +94,11 @@ class Split:
         """Columns of one row group. Raises DataError: damaged."""
         where = self.row_groups[index]
         with self._file(where.part) as file:
-            return file.read_row_group(where.group, columns=list(columns), use_threads=False)
+            table = file.read_row_group(where.group, columns=list(columns), use_threads=False)
+        if len(table) != len(where.places):
+            name = self.parts[where.part].name
+            raise DataError(f"{name}: holds other rows than its manifest says; run prepare again")
+        return table
 
     def batches(self, columns: Sequence[str], stop: int | None = None) -> Iterator[pa.Table]:
         """Columns of the first ``stop`` places (all, when None), a row group at a time."""
@@ -122,8 +124,10 @@ class _ReadingPart:
         except OSError as error:
             raise self._damaged(error) from error
         try:
-            counted = io.BufferedReader(_Counted(self._raw, self._split.counter), 1 << 16)
-            return pq.ParquetFile(pa.PythonFile(counted, mode="r"))
+            counted = _Counted(self._raw, self._split.counter)
+            file = pq.ParquetFile(pa.PythonFile(counted, mode="r"), metadata=self._split.footers.get(self._name))
+            self._split.footers[self._name] = file.metadata
+            return file
         except (OSError, pa.ArrowException) as error:
             self._raw.close()
             raise self._damaged(error) from error

@@ -58,7 +58,6 @@ def headroom_text(diagnosis: IngestDiagnosis) -> str:
         f"the loader delivers {times:.2g} times what one worker computes "
         f"({rate_text(diagnosis.loader.median)} against {rate_text(diagnosis.compute.median)} {diagnosis.unit}/s)",
         _storage_part(diagnosis),
-        f"the worker computes {1 - one.idle_share.median:.0%} of its steady time",
         _precision_part(diagnosis),
     ]
     if diagnosis.memory_share is not None:

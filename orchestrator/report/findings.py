@@ -158,7 +158,9 @@ def _scope(findings: Findings) -> str:
     said = f"{findings.n_train:,} training and {findings.n_validation:,} validation rows"
     n_images = sum(findings.n_images_looked_at.values())
     if n_images:
-        everything = "all of them" if n_images == n_rows else f"the first {n_images:,} in nested order, a stratified sample"
+        everything = (
+            "all of them" if n_images == n_rows else f"the first {n_images:,} in nested order, a stratified sample"
+        )
         said += f"; images of {everything} were decoded"
     if findings.rows_per_s is not None:
         said += f"; {findings.rows_per_s:,.0f} rows a second"

@@ -59,7 +59,9 @@ def verdict_markdown(verdict: Verdict, outcome: Outcome | None = None) -> str:
         parts.append(_section(f"Workers for {_escape(best.candidate.model)}", f"{workers}\n\n{findings}"))
     if verdict.data_path is not None:
         found = "\n".join(f"- {_escape(line)}" for line in verdict.data_path.lines)
-        parts.append(_section("Is it the data?", f"{_table(verdict.data_path.header, verdict.data_path.rows)}\n\n{found}"))
+        parts.append(
+            _section("Is it the data?", f"{_table(verdict.data_path.header, verdict.data_path.rows)}\n\n{found}")
+        )
     changes = "\n".join(f"- {_escape(line)}" for line in wording.what_would_change(verdict))
     parts.append(_section("What would change it", changes))
     parts.append(_evidence(verdict))

@@ -163,7 +163,7 @@ class _Fold:
                     schedule.step()
         if not torch.isfinite(loss):
             raise TaskError(
-                f"out-of-fold predictions: training of {model.name} diverged (loss {float(loss)}); "
+                f"out-of-fold predictions: training of {model.name} diverged (loss {loss.item()}); "
                 f"lower training.learning_rate (now {self._training.learning_rate:g})"
             )
 

@@ -44,7 +44,8 @@ def make_split(tmp_path: Path) -> MakeSplit:
         for start, stop in ((0, 30), (30, len(column))):
             name = f"train-{start}.parquet"
             pq.write_table(table.slice(start, stop - start), tmp_path / name, row_group_size=GROUP, compression="none")
-            parts.append(PartFile(name=name, n_rows=stop - start, n_bytes=(tmp_path / name).stat().st_size))
+            n_bytes = (tmp_path / name).stat().st_size
+            parts.append(PartFile(name=name, n_rows=stop - start, n_bytes=n_bytes, group_rows=GROUP))
         labels = (np.arange(len(column)) % 5).astype(np.uint8)
         return Split(
             name="train", parts=tuple(parts), labels=labels, open_part=lambda name: (tmp_path / name).open("rb")

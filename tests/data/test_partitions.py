@@ -13,10 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from orchestrator.data import partitions
+from orchestrator.data import row_pool
 from orchestrator.data.partitions import (
     FromRuns,
-    RowPool,
     SpillGroup,
     WriteFile,
     group_pieces,
@@ -24,8 +23,8 @@ from orchestrator.data.partitions import (
     parquet_options,
     plan_files,
     read_rows,
-    row_size,
 )
+from orchestrator.data.row_pool import RowPool, row_size
 from orchestrator.data.rows import SOURCE_ROW, Piece
 from orchestrator.errors import DataError
 
@@ -47,16 +46,21 @@ def test_slices_and_files_cover_every_place_once(row_bytes: float, n_train: int,
 
 
 def test_row_groups_hold_4_mb_between_64_and_8192_rows() -> None:
-    assert plan_files(10, 1, 20_000, 1e9).rows_per_group == 200
-    assert plan_files(10, 1, 1e6, 1e9).rows_per_group == 64
-    assert plan_files(10, 1, 10, 1e9).rows_per_group == 8192
+    assert plan_files(10**7, 1, 20_000, 1e9).rows_per_group == 200
+    assert plan_files(10**7, 1, 1e6, 1e9).rows_per_group == 64
+    assert plan_files(10**7, 1, 10, 1e9).rows_per_group == 8192
+
+
+def test_row_groups_of_a_small_set_are_half_a_percent_of_it() -> None:
+    assert plan_files(100_000, 1, 100, 1e9).rows_per_group == 500
+    assert plan_files(1000, 1, 100, 1e9).rows_per_group == 64
 
 
 def test_slices_fit_their_memory_unless_a_row_group_does_not() -> None:
     geometry = plan_files(100_000, 1000, 30_000, 20e6)
 
     assert geometry.rows_per_slice * 30_000 <= 20e6
-    assert plan_files(1000, 10, 30_000, 1).rows_per_slice == geometry.rows_per_group
+    assert plan_files(100_000, 1000, 30_000, 1).rows_per_slice == geometry.rows_per_group
 
 
 def test_files_and_row_groups_do_not_depend_on_the_memory() -> None:
@@ -104,7 +108,7 @@ def test_a_slice_of_a_larger_array_gives_its_own_rows() -> None:
 def test_text_too_long_for_one_column_of_32_bit_offsets_is_taken_from_its_chunks(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(partitions, "_MAX_COLUMN_BYTES", 100)
+    monkeypatch.setattr(row_pool, "MAX_COLUMN_BYTES", 100)
 
     taken = RowPool(EVERY_TYPE.to_batches(max_chunksize=30), EVERY_TYPE.schema).take(np.array([99, 1, 50]))
 
@@ -264,7 +268,9 @@ def test_row_groups_of_a_written_file_have_the_planned_rows(tmp_path: Path, labe
         schema=task.schema,
     )
 
-    WriteFile(folder=tmp_path, schema=task.schema, rows_per_group=100, sorted_rows=back)(geometry.files[0])
+    WriteFile(folder=tmp_path, schema=task.schema, rows_per_group=geometry.rows_per_group, sorted_rows=back)(
+        geometry.files[0]
+    )
 
     found = pq.read_metadata(tmp_path / "train-00000.parquet")
-    assert [found.row_group(i).num_rows for i in range(found.num_row_groups)] == [100, 100, 100, 100, 100, 50]
+    assert [found.row_group(i).num_rows for i in range(found.num_row_groups)] == [64] * 8 + [38]

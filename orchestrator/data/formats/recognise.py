@@ -40,7 +40,10 @@ _SUFFIXES = {
     **dict.fromkeys(text.JSON_SUFFIXES, "jsonl"),
     **dict.fromkeys(tfrecord.SUFFIXES, "tfrecord"),
 }
-_TFRECORD_SHARD = re.compile(r"\.(tfrecords?|tfrec)-\d+-of-\d+(\.gz)?$")
+_PATTERNS = (
+    (re.compile(r"\.(tfrecords?|tfrec)-\d+-of-\d+(\.gz)?$"), "tfrecord"),
+    (re.compile(r"[-.]idx\d-ubyte(\.gz)?$"), "idx"),
+)
 _NOT_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:(?!//)")  # two letters or more: C:\data is a path
 _HEAD_BYTES, _SNIFFED_FILES, _SHOWN = 1 << 10, 32, 5
 
@@ -166,7 +169,10 @@ def _sorted(files: Sequence[StoredFile], formats: Sequence[str | None]) -> dict[
 
 
 def _by_name(file: StoredFile) -> str | None:
-    return "tfrecord" if _TFRECORD_SHARD.search(file.path) else _SUFFIXES.get(text.text_suffix(file.path))
+    for pattern, known in _PATTERNS:
+        if pattern.search(file.path):
+            return known
+    return _SUFFIXES.get(text.text_suffix(file.path))
 
 
 def _by_content(file: StoredFile) -> str | None:

@@ -176,14 +176,18 @@ def in_bounds(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
 
 @contextmanager
 def reading(file: StoredFile, what: str) -> Iterator[None]:
-    """Names the file when its content is damaged, or its store stops answering."""
+    """Names the file when its content is damaged, has changed, or its store stops answering."""
     try:
         yield
+    except DataError:
+        file.check_current()
+        raise
     except (pa.ArrowException, OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
         if isinstance(error, PermissionError | FileNotFoundError | TimeoutError | ConnectionError) or (
             not file.is_local and _is_of_network(error)
         ):
             raise explain(file.name, error) from error
+        file.check_current()
         raise damaged(file.name, what, reason_of(error)) from error
 
 

@@ -84,7 +84,8 @@ def _channels_first(shape: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, .
     """Shape of one row with its channels first, and the order of the stored axes that makes it so, if another."""
     if len(shape) == 2:
         return (1, *shape), None
-    if len(shape) == 3 and shape[0] not in _CHANNELS and shape[2] in _CHANNELS:
+    # Where either end could be channels, it is the smaller one.
+    if len(shape) == 3 and shape[2] in _CHANNELS and (shape[0] not in _CHANNELS or shape[2] < shape[0]):
         return (shape[2], shape[0], shape[1]), (2, 0, 1)
     return tuple(shape), None
 
@@ -152,7 +153,8 @@ def check_sklearn(source: str) -> None:
     name = source.removeprefix("sklearn:")
     if name not in SKLEARN_SETS:
         known = ", ".join(f"sklearn:{each}" for each in SKLEARN_SETS)
-        raise DataError(f"there is no 'sklearn:{name}' here{did_you_mean(name, SKLEARN_SETS)}; known: {known}")
+        near = did_you_mean(name, SKLEARN_SETS) or ";"
+        raise DataError(f"there is no 'sklearn:{name}' here{near} known: {known}")
     if importlib.util.find_spec("sklearn") is None:
         raise DataError(f"sklearn:{name} needs scikit-learn, which is not installed: pip install scikit-learn")
 

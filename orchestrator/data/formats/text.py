@@ -82,7 +82,7 @@ class CsvRows(TextRows):
                 yield batch
                 n_rows += len(batch)
         except pa.ArrowInvalid as error:
-            raise _csv_fault(file, self.schema, names, n_rows, error) from error
+            raise _csv_fault(file, self.schema, n_rows, error) from error
 
     def count(self, file: StoredFile) -> int:
         """Rows of a file, by reading its last column as text."""
@@ -93,7 +93,7 @@ class CsvRows(TextRows):
             for batch in _open_csv(file, options):
                 n_rows += len(batch)
         except pa.ArrowInvalid as error:
-            raise _csv_fault(file, self.schema, [last], n_rows, error) from error
+            raise _csv_fault(file, self.schema, n_rows, error) from error
         return n_rows
 
 
@@ -178,7 +178,12 @@ def _delimiter(file: StoredFile) -> str:
 
 def _csv_head(file: StoredFile) -> pa.Schema:
     with reading(file, CSV):
-        schema = _open_csv(file, pacsv.ConvertOptions()).schema
+        try:
+            schema = _open_csv(file, pacsv.ConvertOptions()).schema
+        except pa.ArrowInvalid as error:
+            if _CSV_ROW.search(str(error)) is None:
+                raise
+            raise _csv_fault(file, None, 0, error) from error
         file.check_current()
     if "" in schema.names:
         raise DataError(
@@ -187,22 +192,19 @@ def _csv_head(file: StoredFile) -> pa.Schema:
     return schema
 
 
-def _csv_fault(
-    file: StoredFile, schema: pa.Schema, names: Sequence[str], n_rows: int, error: pa.ArrowInvalid
-) -> DataError:
+def _csv_fault(file: StoredFile, schema: pa.Schema | None, n_rows: int, error: pa.ArrowInvalid) -> DataError:
     text = str(error)
     row = _CSV_ROW.search(text)
     where = f"row {int(row[1]) - 1:,}" if row else f"row {n_rows + 1:,} or soon after"
     column = _CSV_COLUMN.search(text)
-    if column is None:
+    if column is None or schema is None:
         return DataError(f"{file.name}: {where} cannot be read as CSV ({reason_of(error)}); repair or remove it")
-    name = names[int(column[1])] if int(column[1]) < len(names) else "?"
+    name = _csv_head(file).names[int(column[1])]
     value = re.search(r"invalid value '(.*?)'", text, re.DOTALL)
-    kind = schema.field(name).type if name in schema.names else "?"
     found = f"holds {value[1][:60]!r}" if value else f"does not ({reason_of(error)})"
+    begins = f"column {name!r} begins as {schema.field(name).type}, but {where} {found}"
     return DataError(
-        f"{file.name}: column {name!r} begins as {kind}, but {where} {found}; it must have one type in all rows: "
-        "repair them, or give Parquet, which declares types"
+        f"{file.name}: {begins}; it must have one type in all rows: repair them, or give Parquet, which declares types"
     )
 
 
