@@ -24,7 +24,7 @@ WORTH_IT = "C5 worth the cost"
 
 WAYS_OUT = {
     SINGLE_MACHINE: "mend the one-worker run first",
-    DATA_QUALITY: "prepare the data again, so that it carries a fingerprint",
+    DATA_QUALITY: "mend what was found at the source and prepare it again; the report shows the worst examples",
     BENCHMARK: "finish the sweep with at least 3 fractions and 2 seeds",
     MONITORING: "set up alerts and try a restart",
     WORTH_IT: "lower decision.min_gain_per_dollar, or find a cheaper run",
@@ -129,11 +129,11 @@ def _data(data: DataSummary) -> CheckItem:
     unchecked = "labels, duplicates and leakage were not checked"
     if not data.fingerprint:
         return CheckItem(name=DATA_QUALITY, status="fail", evidence=f"the data has no fingerprint; {unchecked}")
-    return CheckItem(
-        name=DATA_QUALITY,
-        status="not_checked",
-        evidence=f"versioned by fingerprint {data.fingerprint[:16]}; {unchecked}",
-    )
+    versions = "".join(f", {name} {value}" for name, value in data.versions.items() if name != "note")
+    versioned = f"versioned by fingerprint {data.fingerprint[:16]}{versions}"
+    if data.quality is None:
+        return CheckItem(name=DATA_QUALITY, status="not_checked", evidence=f"{versioned}; {unchecked}")
+    return CheckItem(name=DATA_QUALITY, status=data.quality.status, evidence=f"{versioned}; {data.quality.evidence}")
 
 
 def _benchmark(results: Sequence[TrialResult], planned: Sequence[TrialSpec], n_failed: int) -> CheckItem:

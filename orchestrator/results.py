@@ -106,6 +106,14 @@ class TrialResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DataQuality:
+    """What was found when somebody looked through the data."""
+
+    status: Literal["pass", "warn", "fail", "not_checked"]
+    evidence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DataSummary:
     """What is known of the data without opening it again."""
 
@@ -122,6 +130,10 @@ class DataSummary:
     """Pointers of data versioning tools to the source, such as ``dvc.md5``; empty when there are none."""
     train_bytes: int = 0
     """Of the training rows as they were prepared; 0 when the task brings its own data."""
+    quality: DataQuality | None = None
+    """None when nobody has looked."""
+    prepared_at: str = ""
+    """Folder with the findings and their pictures, for the report."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

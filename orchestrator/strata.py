@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from orchestrator.class_column import class_column
 from orchestrator.errors import DataError
-from orchestrator.subset_rows import class_column
 
 UNLABELLED = "all rows"
 """Name of the one stratum of rows that nothing tells apart."""

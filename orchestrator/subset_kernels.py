@@ -26,7 +26,7 @@ def compiled(function: Function) -> Function:
     return cast(Function, numba.njit(cache=True, nogil=True)(function))
 
 
-# Multipliers of `orchestrator.subset_rows.row_hashes`, and their inverses modulo 2**64.
+# Multipliers of `orchestrator.class_column.row_hashes`, and their inverses modulo 2**64.
 _GOLDEN, _MIX_1, _MIX_2 = (np.uint64(each) for each in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
 _UNGOLDEN, _UNMIX_1, _UNMIX_2 = (np.uint64(pow(int(each), -1, 1 << 64)) for each in (_GOLDEN, _MIX_1, _MIX_2))
 _ALL_FREE = np.uint64(0xFFFFFFFFFFFFFFFF)
@@ -94,29 +94,28 @@ def scatter_rows(
     ids: IdArray,
     hashes: HashArray,
     first_row: int,
-    last: IntArray,
-    shift: HashArray,
-    coarser: IntArray,
+    largest: HashArray,
     base: IntArray,
-    streams: IntArray,
-    numbers: RowArray,
+    shift: HashArray,
+    kept: IdArray,
     free: IntArray,
     rows: RowArray,
 ) -> None:
-    """Put each row of the cells up to ``last[class]`` into its stream, at the stream's next free entry of ``rows``.
+    """Put rows with a hash of at most ``largest[class]`` into their streams, at the next free entry of ``rows``.
 
-    Kept rows are first moved together in ``streams`` and ``numbers``, by writing always and stepping only for a kept
-    one: whether a row is kept is a toss-up that a processor cannot guess. Both have one entry more than ``ids``.
+    A row's stream is ``base[class] + (hash >> shift[class])``. Kept rows are first listed in ``kept`` (one entry longer
+    than ``ids``) by writing always and stepping only for a kept one: whether a row is kept is a toss-up that a
+    processor cannot guess.
     """
     n = 0
     for i in range(len(ids)):
-        c = ids[i]
-        cell = np.int64(hashes[i] >> shift[c])
-        streams[n], numbers[n] = base[c] + (cell >> coarser[c]), first_row + i
-        n += cell <= last[c]
-    for i in range(n):
-        rows[free[streams[i]]] = numbers[i]
-        free[streams[i]] += 1
+        kept[n] = i
+        n += hashes[i] <= largest[ids[i]]
+    for j in range(n):
+        i = kept[j]
+        stream = base[ids[i]] + np.int64(hashes[i] >> shift[ids[i]])
+        rows[free[stream]] = first_row + i
+        free[stream] += 1
 
 
 @compiled

@@ -22,7 +22,8 @@ from types import ModuleType
 import numpy as np
 import numpy.typing as npt
 
-from orchestrator.subset_rows import IntArray, grouped
+from orchestrator.class_column import IntArray
+from orchestrator.subset_rows import grouped
 
 # Places worked out together: enough that numpy's calls, or a round of all classes, cost little; few for the cache.
 _BLOCK = 1 << 14

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from orchestrator.subset_rows import IntArray
+from orchestrator.class_column import IntArray
 from orchestrator.subsets import class_rows_at, subset_size
 
 

@@ -11,7 +11,7 @@ kept; which rows of a class come first is decided by a keyed hash of the row's n
 
 Rare classes are proportional by default: a class with less than one row's share of a subset may be absent from it.
 ``min_per_class=k`` puts k rows of every class (or all of a class with fewer) before anything else, which bends the
-shares of small subsets; `share_report` says by how much. Without numba (extra ``fast``) the same results come from
+shares of small subsets; `subset_shares.share_report` says by how much. Without numba (extra ``fast``) the same results come from
 numpy, several times slower. Pure: arrays in, arrays out.
 """
 
@@ -24,24 +24,15 @@ from types import ModuleType
 import numpy as np
 import numpy.typing as npt
 
+from orchestrator.class_column import CHUNK, ClassColumn, class_column, count_ids, hash_key, row_hashes
 from orchestrator.errors import DataError
-from orchestrator.subset_rows import (
-    ClassColumn,
-    IntArray,
-    class_column,
-    collect,
-    count_ids,
-    deal,
-    first_rows,
-    hash_key,
-    row_hashes,
-    row_levels,
-)
+from orchestrator.subset_rows import collect, deal, first_rows, row_levels
 from orchestrator.subset_sequence import ClassSequence
+
+IntArray = npt.NDArray[np.int64]
 
 # numpy takes 0.4 to 0.8 s at this size, numba 0.5 s to load; the first time on a machine it compiles too, for 7 s.
 _COMPILE_FROM_ROWS = 5_000_000
-_CHUNK = 1 << 16
 
 
 def nested_order(
@@ -240,7 +231,7 @@ def _kernels(n_rows: int, compiled: bool | None) -> ModuleType | None:
 
 
 def _stretches(start: int, stop: int) -> list[tuple[int, int]]:
-    return [(first, min(first + _CHUNK, stop)) for first in range(start, stop, _CHUNK)]
+    return [(first, min(first + CHUNK, stop)) for first in range(start, stop, CHUNK)]
 
 
 def _validation_counts(counts: IntArray, total: int, fraction: float) -> IntArray:

@@ -355,7 +355,6 @@ def test_the_checklist_hears_of_headroom_and_of_what_a_processor_cannot_show() -
 
     assert "the loader delivers 2 times what one worker computes" in text
     assert "storage was not measured" in text
-    assert "computes 67% of its steady time" in text
     assert "on a CPU, where mixed precision" in text
 
 

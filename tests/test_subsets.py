@@ -19,8 +19,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orchestrator.class_column import hash_key, hashed_rows, row_hashes
 from orchestrator.errors import DataError
-from orchestrator.subset_rows import hash_key, hashed_rows, row_hashes
 from orchestrator.subsets import (
     class_rows_at,
     membership_levels,

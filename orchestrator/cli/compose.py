@@ -167,7 +167,7 @@ def render_review(spec: ExperimentSpec, data: DataSummary, evidence: Evidence, v
     from orchestrator.report.page import review_page
 
     outcome = evidence.outcomes[-1] if evidence.outcomes else None
-    return review_page(spec, data, evidence.results, verdict, outcome=outcome)
+    return review_page(spec, data, evidence.results, verdict, outcome=outcome, reads=evidence.data_reads)
 
 
 def ray_sweep_runner(

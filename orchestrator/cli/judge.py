@@ -113,7 +113,7 @@ def report(experiment: str, overrides: tuple[str, ...], runs_dir: str, output: s
     _warn(_mixtures(view))
     outcome = view.outcomes[-1] if view.outcomes else None
     path = Path(output) if output else view.path.parent / "report.html"
-    page = build_page(spec, view.data, view.results, verdict, outcome=outcome)
+    page = build_page(spec, view.data, view.results, verdict, outcome=outcome, reads=view.data_reads)
     try:
         path.write_text(page, encoding="utf-8")
     except OSError as error:

@@ -19,6 +19,7 @@ from orchestrator.cli.options import as_json, format_option
 if TYPE_CHECKING:
     from orchestrator.data.manifest import Manifest
     from orchestrator.data.preparation import PrepareOptions, Spread
+    from orchestrator.quality.findings import Findings
 
 _SAY_EVERY_S = 5.0
 _EPILOG = """\b
@@ -54,6 +55,15 @@ Examples:
 @click.option("--id", "id_column", help="Column that no two rows may share.")
 @click.option("--drop-duplicates", is_flag=True, help="Keep the first row of each --id rather than refuse.")
 @click.option("--drop-missing-labels", is_flag=True, help="Leave rows without a label out rather than refuse.")
+@click.option("--drop-undecodable", is_flag=True, help="Leave images that cannot be decoded out rather than refuse.")
+@click.option(
+    "--max-undecodable",
+    type=click.FloatRange(0, 1, max_open=True),
+    default=0.01,
+    show_default=True,
+    help="Share of rows that may be left out for that.",
+)
+@click.option("--no-findings", is_flag=True, help="Do not look for duplicates, leakage and broken rows afterwards.")
 @click.option(
     "--memory-gb",
     type=click.FloatRange(min=0.05),
@@ -86,6 +96,9 @@ def prepare_command(
     id_column: str | None,
     drop_duplicates: bool,
     drop_missing_labels: bool,
+    drop_undecodable: bool,
+    max_undecodable: float,
+    no_findings: bool,
     memory_gb: float | None,
     overwrite: bool,
     on_ray: bool,
@@ -114,12 +127,30 @@ def prepare_command(
         id_column=id_column,
         drop_duplicates=drop_duplicates,
         drop_missing_labels=drop_missing_labels,
+        drop_undecodable=image if drop_undecodable else None,
+        max_undecodable=max_undecodable,
         memory_bytes=None if memory_gb is None else int(memory_gb * 1e9),
         overwrite=overwrite,
     )
     reading = {"image": image, "files": files, "format": input_format}
     manifest = _prepare(options, output, reading, cache_dir, on_ray=on_ray)
-    click.echo(_answer(manifest, output, form))
+    findings = None if no_findings else _look_through(output, manifest, image)
+    click.echo(_answer(manifest, findings, output, form))
+
+
+def _look_through(output: str, manifest: Manifest, image: str) -> Findings | None:
+    """What is wrong with the rows; None where they went to a store, which is not read back."""
+    from orchestrator.data.findings import LookOptions, look_through
+    from orchestrator.data.findings_store import read_findings
+
+    narrator, folder = Narrator(), Path(output.removeprefix("file://")).expanduser()
+    if not folder.is_dir():
+        narrator.say("findings: only folders of this machine are looked through; prepare there, then upload")
+        return None
+    column = image if image in manifest.columns else None
+    return read_findings(folder) or look_through(
+        folder, manifest, LookOptions(image=column, max_undecodable=1.0), say=narrator.say
+    )
 
 
 def _prepare(
@@ -217,17 +248,21 @@ def _unit(phase: str) -> str:
     return "bytes" if phase == "uploading" else "rows"
 
 
-def _answer(manifest: Manifest, output: str, form: str) -> str:
+def _answer(manifest: Manifest, findings: Findings | None, output: str, form: str) -> str:
     if form == "json":
         from dataclasses import asdict
 
-        return as_json({"folder": output, **asdict(manifest), "subsets": _subsets(manifest), "next": _next(output)})
+        found = None if findings is None else asdict(findings)
+        content = {"folder": output, **asdict(manifest), "subsets": _subsets(manifest), "findings": found}
+        return as_json({**content, "next": _next(output)})
+    from orchestrator.report.findings import findings_text
     from orchestrator.report.wording import bytes_size, plain_table
 
     rows = [(f"{each['fraction']:.0%}", f"{each['rows']:,}", bytes_size(each["bytes"])) for each in _subsets(manifest)]
     header = ("of the training pool", "rows", "read")
     facts = "\n".join(f"{name + ':':<14} {fact}" for name, fact in _facts(manifest, output).items())
-    text = f"{facts}\n\n{plain_table(header, rows)}\n\nnext:          {_next(output)}"
+    looked = "" if findings is None else f"{findings_text(findings)}\n\n"
+    text = f"{facts}\n\n{plain_table(header, rows)}\n\n{looked}next:          {_next(output)}"
     return f"```\n{text}\n```" if form == "md" else text
 
 
@@ -253,6 +288,8 @@ def _classes(manifest: Manifest) -> str:
     if not manifest.is_classification:
         return ""
     counts = manifest.summary.class_counts
+    if len(set(counts.values())) == 1:
+        return f"{len(counts):,} of {next(iter(counts.values())):,} training rows each"
     least, most = (min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__))
     return f"{len(counts):,}, of {counts[least]:,} ({least}) to {counts[most]:,} ({most}) training rows"
 

@@ -76,7 +76,7 @@ def refuse_undecodable(images: ImageNotes, max_share: float, access: RowAccess) 
     raise DataError(
         f"{n_bad:,} of {images.n_looked_at:,} images cannot be decoded ({n_bad / images.n_looked_at:.1%}; at most "
         f"{max_share:.1%} is allowed): {'; '.join(named)}{'; ...' if n_bad > len(shown) else ''}. Repair or remove "
-        "them at the source, or allow more with max_undecodable"
+        "them at the source, or leave them out with `prepare --drop-undecodable`"
     )
 
 

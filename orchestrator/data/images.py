@@ -7,8 +7,10 @@ A column holds encoded images (JPEG, PNG, whatever Pillow reads), or raw tensors
 from __future__ import annotations
 
 import io
+import os
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from PIL import Image, ImageOps
 
+from orchestrator.data.rows import RowSource
 from orchestrator.errors import DataError, did_you_mean
 
 _SHOWN_ROWS = 5
@@ -161,6 +164,33 @@ class ImageReader:
 
     def _decode_one(self, encoded: bytes | None) -> npt.NDArray[np.uint8]:
         return decode_rgb(encoded, self.image_size)
+
+
+def undecodable_rows(rows: RowSource, column: str) -> npt.NDArray[np.bool_]:
+    """Which rows of a source hold an image that cannot be decoded; every image is tried. Shape (n_rows,).
+
+    Raises: DataError: there is no such column, or it holds no images.
+    """
+    reader = ImageReader.of(rows.schema, column, None)
+    broken = np.zeros(sum(piece.n_rows for piece in rows.pieces), dtype=bool)
+    if reader.raw is not None:
+        return broken
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        for piece in rows.pieces:
+            row = piece.first_row
+            for batch in rows.read(piece):
+                images = batch.column(batch.schema.get_field_index(column)).to_pylist()
+                broken[row : row + len(images)] = list(pool.map(_is_broken, images))
+                row += len(images)
+    return broken
+
+
+def _is_broken(encoded: bytes | None) -> bool:
+    try:
+        decode_rgb(encoded)
+    except Exception:  # whatever broken bytes lead Pillow's readers to
+        return True
+    return False
 
 
 def decode_rgb(encoded: bytes | None, image_size: tuple[int, int] | None = None) -> npt.NDArray[np.uint8]:

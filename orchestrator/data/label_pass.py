@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from orchestrator.data import layout as pass_one
+from orchestrator.data.images import undecodable_rows
 from orchestrator.data.layout import Layout, Target
 from orchestrator.data.rows import RowSource
 from orchestrator.errors import DataError, did_you_mean
@@ -38,6 +39,10 @@ class PrepareOptions:
     """Column that no two rows may share."""
     drop_duplicates: bool = False
     drop_missing_labels: bool = False
+    drop_undecodable: str | None = None
+    """Column of images; rows whose image cannot be decoded are left out. None keeps all rows."""
+    max_undecodable: float = 0.01
+    """Share of rows that may be left out for that, in [0, 1)."""
     memory_bytes: int | None = None
     """Of one process; a quarter of what is free, and at most 4 GB, when None."""
     overwrite: bool = False
@@ -106,6 +111,18 @@ def _kept(
         if repeated:
             left_out[f"{options.id_column} is another row's"] = repeated
             kept &= ~duplicates.is_repeat
+    if options.drop_undecodable is not None:
+        broken = undecodable_rows(rows, options.drop_undecodable)
+        n_broken = int(np.count_nonzero(broken))
+        if n_broken > options.max_undecodable * len(broken):
+            raise DataError(
+                f"{options.source}: {n_broken:,} of {len(broken):,} images cannot be decoded, first row "
+                f"{int(np.argmax(broken)):,}; at most {options.max_undecodable:.1%} may be left out: mend the source, "
+                "or allow more with --max-undecodable"
+            )
+        if n_broken:
+            left_out["image cannot be decoded"] = n_broken
+            kept &= ~broken
     return (kept, left_out) if left_out else (None, left_out)
 
 

@@ -4,8 +4,7 @@
     s3:// gs:// hdfs:// viewfs:// abfs:// abfss://         pyarrow.fs
     any other scheme (az:// gcs:// http:// memory:// ...)  fsspec, with the package that it asks for
 
-Every failure becomes a DataError: what was asked for, what was found, the way out. First contact with a store ends
-within `CONTACT_S`, whatever the store's own patience: Google's client alone tries for 15 minutes.
+Every failure becomes a DataError, told by `store_faults`.
 """
 
 from __future__ import annotations
@@ -13,23 +12,20 @@ from __future__ import annotations
 import importlib
 import os
 import re
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import translate
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pyarrow as pa
 import pyarrow.fs as pafs
 
+from orchestrator.data.store_faults import bounded, explain, reaching, reason_of
 from orchestrator.errors import DataError, did_you_mean
 
-CONTACT_S = 40.0
-"""First contact with a store: a lookup of its region and one question, each of `_ATTEMPTS` attempts."""
 # Of S3, per attempt. A request that moves no byte for 20 s is given up.
 _CONNECT_S, _REQUEST_S, _ATTEMPTS = 5, 20, 3
 _GCS_RETRY_S = 10
@@ -38,13 +34,6 @@ _WINDOW_BYTES = 8 << 20
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")  # two letters or more: C:\data is a path
 _S3_OPTIONS = ("anonymous", "endpoint_override", "region", "scheme")
 _ARROW_SCHEMES = ("abfs", "abfss", "gs", "hdfs", "s3", "s3a", "viewfs")
-_REASON_LENGTH = 160
-_DENIED = re.compile(r"ACCESS_DENIED|HTTP status 40[13]|Forbidden|AccessDenied|[Pp]ermission denied|PERMISSION_DENIED")
-_UNREACHED = re.compile(
-    r"NETWORK_CONNECTION|UNAVAILABLE|[Rr]esolve host|[Tt]imed? ?out|[Cc]onnect|Name or service|unreachable"
-)
-_CREDENTIALS = re.compile(r"[Cc]redential|OAuth|access token|AuthenticationException|InvalidAccessKeyId|SignatureDoes")
-_Answer = TypeVar("_Answer")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,66 +211,6 @@ def near(location: Location) -> str:
         return did_you_mean(path.name, [child.name for child in path.parent.iterdir()]).rstrip("?")
     except OSError:
         return ""
-
-
-def bounded(name: str, call: Callable[[], _Answer], seconds: float = CONTACT_S) -> _Answer:
-    """The answer of a store that may never come. Raises DataError: it did not come in time, or was a failure."""
-    outcome: list[tuple[_Answer | None, Exception | None]] = []
-
-    def ask() -> None:
-        try:
-            outcome.append((call(), None))
-        except Exception as error:  # the thread's edge: told below
-            outcome.append((None, error))
-
-    # A daemon, since nothing can stop a client library that keeps trying.
-    thread = threading.Thread(target=ask, daemon=True, name="store contact")
-    thread.start()
-    thread.join(seconds)
-    if not outcome:
-        raise DataError(
-            f"{name}: the store did not answer within {seconds:.0f} s; check the address, the network and the "
-            "credentials of this machine"
-        )
-    answer, error = outcome[0]
-    if error is not None:
-        raise error if isinstance(error, DataError) else explain(name, error) from error
-    return answer  # type: ignore[return-value]  # None only beside an error, or when that is the answer
-
-
-@contextmanager
-def reaching(name: str) -> Iterator[None]:
-    """Tells what keeps a path from being read."""
-    try:
-        yield
-    except (OSError, pa.ArrowException) as error:
-        raise explain(name, error) from error
-
-
-def explain(name: str, error: Exception) -> DataError:
-    """A failure of a file system in words: what was found, the way out."""
-    text = reason_of(error)
-    if isinstance(error, FileNotFoundError | NotADirectoryError):
-        return DataError(f"{name}: is not there; check the address")
-    if isinstance(error, PermissionError) or _DENIED.search(text):
-        who = "this user" if "://" not in name else "the credentials of this machine"
-        return DataError(f"{name}: may not be read ({text}); give {who} the right to list and to read it")
-    if re.search(r"libjvm|libhdfs|CLASSPATH", text):
-        return DataError(
-            f"{name}: needs Hadoop's client on this machine ({text}); set JAVA_HOME, HADOOP_HOME and CLASSPATH, or "
-            "copy the data to another store"
-        )
-    if _CREDENTIALS.search(text):
-        return DataError(f"{name}: there are no valid credentials for this store ({text}); set them up and run again")
-    if isinstance(error, TimeoutError | ConnectionError) or _UNREACHED.search(text):
-        return DataError(f"{name}: the store cannot be reached ({text}); check the address and the network")
-    return DataError(f"{name}: cannot be read ({text}); check the address, and that it may be read")
-
-
-def reason_of(error: BaseException) -> str:
-    """An exception in one short line."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= _REASON_LENGTH else text[: _REASON_LENGTH - 3] + "..."
 
 
 def optional_package(name: str, what: str, extra: str) -> Any:

@@ -24,18 +24,22 @@ from typing import BinaryIO
 import numpy as np
 
 from orchestrator.data.decoded import DecodedImages, image_shape
+from orchestrator.data.findings import LookOptions, look_through
+from orchestrator.data.findings_store import FINDINGS, PICTURES, read_findings
 from orchestrator.data.fingerprint import replace_file
 from orchestrator.data.formats import check_rows, open_rows
 from orchestrator.data.images import ImageReader, ImageShape
-from orchestrator.data.locations import Location, kind_of, resolve, stored_file
+from orchestrator.data.locations import Location, kind_of, list_files, resolve, stored_file
 from orchestrator.data.manifest import FORMAT_VERSION, MANIFEST, TRAIN, VALIDATION, Manifest, read_manifest
 from orchestrator.data.preparation import PrepareOptions, prepare_folder
 from orchestrator.data.splits import ReadCounter, Split
 from orchestrator.errors import ConfigError, DataError, Fault
-from orchestrator.results import DataSummary
+from orchestrator.results import DataQuality, DataSummary
 from orchestrator.spec import DataSpec, digest
 
 _ORIGIN = "origin"
+_LOOKED_AT_IN_PASSING = 20_000
+"""Images, the first of the nested order; the ``prepare`` command looks at up to a million."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -57,7 +61,13 @@ class PreparedData:
 
     @property
     def summary(self) -> DataSummary:
-        return replace(self.manifest.summary, train_bytes=self.train.n_bytes)
+        found = read_findings(self.root)
+        return replace(
+            self.manifest.summary,
+            train_bytes=self.train.n_bytes,
+            quality=None if found is None else DataQuality(status=found.status, evidence=found.evidence),
+            prepared_at=str(self.root),
+        )
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -175,8 +185,14 @@ def _prepare(data: DataSpec, cache_dir: Path, say: Callable[[str], None]) -> Pat
             shutil.rmtree(root)
         else:
             return root
-    made = prepare_folder(rows, root, options, say=say).summary
+    manifest = prepare_folder(rows, root, options, say=say)
+    made = manifest.summary
     say(f"prepared {made.n_rows:,} rows, {len(made.class_counts)} classes, fingerprint {made.fingerprint}")
+    try:
+        look_through(root, manifest, LookOptions(max_images=_LOOKED_AT_IN_PASSING, max_undecodable=0.0), say=say)
+    except DataError:
+        shutil.rmtree(root)
+        raise
     return root
 
 
@@ -192,10 +208,23 @@ def _enter(data: DataSpec, cache_dir: Path) -> Path:
     root.mkdir(exist_ok=True)
     origin = str(Path(where.path).absolute()) if where.is_local else data.source
     replace_file(root / _ORIGIN, origin.encode())
+    _copy_findings(where, root)
     for name in reversed(names):  # the manifest last: it says that the rest is there
         replace_file(root / name, content[name])
     _require_same_options(data, read_manifest(root))
     return root
+
+
+def _copy_findings(where: Location, root: Path) -> None:
+    """What was found and its pictures, where somebody looked; a report is made from them."""
+    if kind_of(where.child(FINDINGS)) != "file":
+        return
+    pictures = where.child(PICTURES)
+    found = list_files(pictures) if kind_of(pictures) == "folder" else []
+    (root / PICTURES).mkdir(exist_ok=True)
+    for file, target in [*((each, PICTURES) for each in found), (stored_file(where.child(FINDINGS)), "")]:
+        with file.open() as opened:
+            replace_file(root / target / Path(file.path).name, opened.read())
 
 
 def _require_same_options(data: DataSpec, manifest: Manifest) -> None:

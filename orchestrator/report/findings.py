@@ -13,6 +13,7 @@ from jinja2 import Environment, StrictUndefined, Template
 
 from orchestrator.quality.findings import Example, Finding, Findings, NoiseSummary, Where
 from orchestrator.report.markdown import _escape, _table
+from orchestrator.report.wording import plain_table
 
 Pictures = Mapping[tuple[str, int], bytes]
 """PNG or JPEG of a row by split and place."""
@@ -101,6 +102,13 @@ def findings_section(findings: Findings, pictures: Pictures | None = None) -> st
     )
 
 
+def findings_text(findings: Findings) -> str:
+    """The same for a terminal: what was looked for, what was found, and how much was looked at."""
+    rows = [(row[0], row[1], row[2], row[5]) for row in map(_row, _worst_first(findings))]
+    table = plain_table((HEADER[0], HEADER[1], HEADER[2], HEADER[5]), rows)
+    return f"data quality: {_STATUS[findings.status]}{_headline(findings)}\n{table}\n  {_scope(findings)}"
+
+
 def findings_markdown(findings: Findings) -> str:
     """The same as Markdown, with the first few examples of each kind in words."""
     parts = [
@@ -172,12 +180,12 @@ def _noise_lines(noise: NoiseSummary) -> list[str]:
     lines = [f"Expected share of wrong labels by given class: {', '.join(f'{k} {v:.1%}' for k, v in worst)}."]
     if noise.is_upper_estimate:
         lines.append(
-            f"The {noise.model} model is right on {noise.model_accuracy:.0%} of the rows only, and what it cannot learn "
-            "reads as noise; judge the labels by a better model to know more."
+            f"The {noise.model} model is right on {noise.model_accuracy:.0%} of the rows only, and what it cannot "
+            "learn reads as noise; judge the labels by a better model to know more."
         )
     lines.append(
-        f"The confident joint of this model reads {noise.confident_joint_rate:.1%}; it counts the model's own confident "
-        "mistakes as well."
+        f"The confident joint of this model reads {noise.confident_joint_rate:.1%}; it counts the model's own "
+        "confident mistakes as well."
     )
     return lines
 

@@ -11,16 +11,20 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import cache
+from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
+from orchestrator.data.findings_store import read_findings, read_pictures
+from orchestrator.errors import DataError
 from orchestrator.intervals import format_usd
 from orchestrator.ports import ReviewPage
 from orchestrator.report import bill, figures, wording
+from orchestrator.report.findings import findings_section
 from orchestrator.report.markdown import verdict_markdown
 from orchestrator.report.page_template import PAGE
-from orchestrator.results import CurveBand, DataSummary, Outcome, TrialResult, Verdict
+from orchestrator.results import CurveBand, DataRead, DataSummary, Outcome, TrialResult, Verdict
 from orchestrator.spec import ExperimentSpec, Metric
 
 TRIAL_HEADER = ("model", "data", "samples", "workers", "seed", "accuracy", "train accuracy", "loss", "time", "cost")
@@ -33,13 +37,14 @@ def review_page(
     results: Sequence[TrialResult],
     verdict: Verdict,
     outcome: Outcome | None = None,
+    reads: Sequence[DataRead] = (),
 ) -> ReviewPage:
     """All that a tracker shows of a verdict: Markdown, figures as PNG, the page."""
     drawings = _drawings(results, verdict, outcome)
     return ReviewPage(
         description=verdict_markdown(verdict, outcome),
         figures={name: drawing.png for name, drawing in drawings.items()},
-        html=_render(spec, data, results, verdict, outcome, drawings),
+        html=_render(spec, data, results, verdict, outcome, drawings, reads),
     )
 
 
@@ -49,9 +54,10 @@ def build_page(
     results: Sequence[TrialResult],
     verdict: Verdict,
     outcome: Outcome | None = None,
+    reads: Sequence[DataRead] = (),
 ) -> str:
     """The HTML page; with an outcome, forecast and result stand side by side."""
-    return _render(spec, data, results, verdict, outcome, _drawings(results, verdict, outcome))
+    return _render(spec, data, results, verdict, outcome, _drawings(results, verdict, outcome), reads)
 
 
 def _drawings(results: Sequence[TrialResult], verdict: Verdict, outcome: Outcome | None) -> dict[str, figures.Drawing]:
@@ -71,6 +77,7 @@ def _render(
     verdict: Verdict,
     outcome: Outcome | None,
     drawings: dict[str, figures.Drawing],
+    reads: Sequence[DataRead],
 ) -> str:
     metric = verdict.metric
     return _template().render(
@@ -104,7 +111,8 @@ def _render(
         trial_header=TRIAL_HEADER,
         trial_rows=[(_trial_row(result), result.error) for result in results],
         sweep_cost=format_usd(verdict.sweep_cost_usd),
-        data_rows=_data_rows(data),
+        data_rows=_data_rows(data, reads),
+        findings=_findings(data),
         config=json.dumps(asdict(spec), indent=2, default=str),
     )
 
@@ -181,14 +189,33 @@ def _trial_row(result: TrialResult) -> tuple[str, ...]:
     )
 
 
-def _data_rows(data: DataSummary) -> list[tuple[str, str]]:
+def _findings(data: DataSummary) -> Markup | None:
+    """What was found when somebody looked through the data, while the prepared folder is there to show it."""
+    folder = Path(data.prepared_at)
+    try:
+        found = read_findings(folder) if data.prepared_at else None
+    except DataError:
+        return None  # the checklist has the sentence that was read when the sweep began
+    return None if found is None else Markup(findings_section(found, read_pictures(folder, found)))
+
+
+def _data_rows(data: DataSummary, reads: Sequence[DataRead]) -> list[tuple[str, str]]:
     rows = [
         ("source", data.source),
         ("fingerprint", data.fingerprint),
         ("rows", f"{data.n_rows:,}: training pool {data.n_train:,}, validation {data.n_validation:,}"),
     ]
+    rows += [(f"version: {name}", value) for name, value in data.versions.items()]
     if data.bytes_on_disk:
         rows.append(("on disk", wording.bytes_size(data.bytes_on_disk)))
+    for read in reads:
+        of_all = f" of {wording.bytes_size(data.train_bytes)}" if data.train_bytes else ""
+        rows.append(
+            (
+                "read before trials",
+                f"{read.n_rows:,} of {read.n_train:,} training rows, {wording.bytes_size(read.train_bytes_read)}{of_all}",
+            )
+        )
     if data.class_counts:
         shown = [f"{name}: {count:,}" for name, count in Counter(data.class_counts).most_common(MAX_CLASSES)]
         more = len(data.class_counts) - len(shown)

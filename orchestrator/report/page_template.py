@@ -193,6 +193,9 @@ The sweep cost {{ sweep_cost }}.</p>
 <tr><th scope="row">{{ label }}</th><td><code>{{ value }}</code></td></tr>
 {% endfor %}
 </tbody></table></div>
+{% if findings %}
+{{ findings }}
+{% endif %}
 <h2>How to reproduce</h2>
 <p>Ask the stored evidence again, or with another threshold:</p>
 <pre>python -m orchestrator decide {{ spec.name }}

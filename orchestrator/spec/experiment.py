@@ -22,7 +22,7 @@ class DataSpec:
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
     source: str
-    """A folder made by `prepare`, a source `prepare` can read, ``sklearn:digits``, or ``task`` for a task's own data."""
+    """A folder made by `prepare`, what `prepare` can read, ``sklearn:digits``, or ``task`` for a task's own data."""
     label: str = "label"
     """Label column."""
     image: str = "image"

@@ -218,7 +218,8 @@ class Journal:
         """Write one record and wait until the disk has it.
 
         Args:
-            kind: ``experiment``, ``data_read``, ``ingest``, ``trial``, ``smoke``, ``verdict``, ``approval``, ``full_run_started`` or ``outcome``.
+            kind: ``experiment``, ``data_read``, ``ingest``, ``smoke``, ``trial``, ``verdict``, ``approval``,
+                ``full_run_started`` or ``outcome``.
             payload: The record, or a mapping that may hold records; a list of smoke reports for ``smoke``.
 
         Raises:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pickle
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,8 +19,6 @@ from orchestrator.data import locations
 from orchestrator.data.formats import check_rows, open_rows
 from orchestrator.data.formats.source_files import with_digests
 from orchestrator.data.locations import (
-    bounded,
-    explain,
     kind_of,
     list_files,
     list_tree,
@@ -204,36 +201,6 @@ def test_a_store_that_cannot_be_reached_is_told_soon(monkeypatch: pytest.MonkeyP
     assert fault.message.endswith("check the address and the network")
     assert "secret" not in fault.message
     assert time.monotonic() - started < 20
-
-
-def test_a_store_that_never_answers_is_given_up() -> None:
-    with pytest.raises(DataError) as caught:
-        bounded("gs://bucket/x", threading.Event().wait, seconds=0.2)
-
-    assert str(caught.value) == (
-        "gs://bucket/x: the store did not answer within 0 s; check the address, the network and the credentials of "
-        "this machine"
-    )
-
-
-@pytest.mark.parametrize(
-    ("error", "said"),
-    [
-        (PermissionError(13, "Permission denied"), "may not be read"),
-        (OSError("AWS Error ACCESS_DENIED during HeadObject operation"), "may not be read"),
-        (FileNotFoundError("x"), "is not there; check the address"),
-        (OSError("AWS Error NETWORK_CONNECTION during HeadObject: Could not resolve hostname"), "cannot be reached"),
-        (TimeoutError(), "cannot be reached (TimeoutError)"),
-        (OSError("Unable to load libjvm: dlopen failed"), "needs Hadoop's client on this machine"),
-        (OSError("Status(UNAVAILABLE: Could not create a OAuth2 access token)"), "there are no valid credentials"),
-        (pa.ArrowInvalid("odd"), "cannot be read (odd); check the address, and that it may be read"),
-    ],
-)
-def test_every_failure_says_what_was_found(error: Exception, said: str) -> None:
-    message = str(explain("s3://bucket/x", error))
-
-    assert message.startswith("s3://bucket/x: ")
-    assert said in message
 
 
 def test_a_package_that_is_not_installed() -> None:

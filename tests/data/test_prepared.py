@@ -93,14 +93,14 @@ def test_the_first_seed_takes_the_head_of_the_order_and_the_second_a_stretch_of_
 def test_a_small_subset_reads_a_small_part_of_the_file(
     write_parquet: WriteParquet, cache: Path, random_pixels: RandomPixels
 ) -> None:
-    """2% of the rows; row groups and footers add to it."""
+    """24 rows of 1,200; a row group of 64 rows, read twice, and a footer add to it."""
     path = write_parquet(random_pixels(1500, 16, 16), np.arange(1500) % 3)
     data = prepare(DataSpec(source=str(path)), cache, silent)
     data.train_images.ensure(data.train.subset(24, 0))
     small = data.bytes_read
     data.train_images.ensure(np.arange(len(data.train)))
 
-    assert small < 0.15 * data.bytes_read
+    assert small < 0.2 * data.bytes_read
     assert data.bytes_read >= 0.9 * data.train.n_bytes
 
 

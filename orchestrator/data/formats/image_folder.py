@@ -27,8 +27,9 @@ from orchestrator.data.formats.table_rows import (
     numbered,
     reading,
 )
-from orchestrator.data.locations import Location, StoredFile, explain, list_tree, path_below
+from orchestrator.data.locations import Location, StoredFile, list_tree, path_below
 from orchestrator.data.rows import Piece
+from orchestrator.data.store_faults import explain
 from orchestrator.errors import DataError
 
 NAME = "image folder"
@@ -113,10 +114,8 @@ def _refuse_other_layouts(root: Location, images: Sequence[StoredFile], folders:
         )
     loose = [name for name in below if "/" not in name]
     if loose:
-        raise DataError(
-            f"{root.uri}: {len(loose):,} images lie outside the class folders, such as {loose[0]}; move them into one, "
-            "or away"
-        )
+        lie = "1 image lies" if len(loose) == 1 else f"{len(loose):,} images lie"
+        raise DataError(f"{root.uri}: {lie} outside the class folders ({loose[0]}); move into one, or away")
     empty = [name for name in folders if "/" not in name and name not in classes]
     if empty:
         shown = ", ".join(map(repr, empty[:_SHOWN])) + (", ..." if len(empty) > _SHOWN else "")

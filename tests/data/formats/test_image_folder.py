@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import os
 import runpy
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from orchestrator.data.formats import check_rows, table_rows
+from orchestrator.data.formats import table_rows
 from orchestrator.data.rows import RowSource
 from orchestrator.errors import DataError
 
 samples = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "samples.py")))
 Open = Callable[..., RowSource]
 Refusal = Callable[..., str]
+_NOBODY = 65534
 
 
 @pytest.fixture
@@ -123,9 +125,7 @@ def test_a_class_without_images(folder: Path, refusal: Refusal) -> None:
 def test_images_outside_the_classes(folder: Path, refusal: Refusal) -> None:
     (folder / "stray.jpg").write_bytes(b"x")
 
-    assert refusal(folder) == (
-        f"{folder}: 1 images lie outside the class folders, such as stray.jpg; move them into one, or away"
-    )
+    assert refusal(folder) == (f"{folder}: 1 image lies outside the class folders (stray.jpg); move into one, or away")
 
 
 def test_images_without_classes(tmp_path: Path, refusal: Refusal) -> None:
@@ -152,12 +152,20 @@ def test_an_image_that_vanishes_while_it_is_read(folder: Path, opened: Open) -> 
         samples.all_rows(rows)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may read every folder")
-def test_a_folder_that_may_not_be_read(folder: Path, refusal: Refusal) -> None:
-    (folder / "dog").chmod(0)
-    try:
-        assert "may not be read" in refusal(folder)
-        fault = check_rows(str(folder), format="images")
-    finally:
-        (folder / "dog").chmod(0o700)
-    assert fault is None
+def test_a_folder_that_may_not_be_read(opened: Open) -> None:
+    with tempfile.TemporaryDirectory() as root:  # pytest's own folders let nobody else in
+        folder = samples.write_image_folder(Path(root) / "pets", samples.blobs(), samples.labels())
+        Path(root).chmod(0o755)
+        (folder / "dog").chmod(0)
+        user = os.geteuid()
+        if user == 0:
+            os.seteuid(_NOBODY)  # the superuser may read everything
+        try:
+            with pytest.raises(DataError) as caught:
+                opened(folder, format="images")
+        finally:
+            os.seteuid(user)
+            (folder / "dog").chmod(0o755)
+
+    assert f"{folder}: may not be read (" in str(caught.value)
+    assert str(caught.value).endswith("give this user the right to list and to read it")
