@@ -20,6 +20,7 @@ HashArray = npt.NDArray[np.uint64]
 
 CHUNK = 1 << 16
 """Rows that are worked on together: their ids and hashes stay in the cache."""
+
 # Label ranges up to this are looked up in a table; wider ones, as of 64-bit user ids, are sorted once.
 _WIDEST_TABLE = 1 << 22
 

@@ -11,8 +11,8 @@ kept; which rows of a class come first is decided by a keyed hash of the row's n
 
 Rare classes are proportional by default: a class with less than one row's share of a subset may be absent from it.
 ``min_per_class=k`` puts k rows of every class (or all of a class with fewer) before anything else, which bends the
-shares of small subsets; `subset_shares.share_report` says by how much. Without numba (extra ``fast``) the same results come from
-numpy, several times slower. Pure: arrays in, arrays out.
+shares of small subsets; `orchestrator.subset_shares` says by how much. Without numba (extra ``fast``) the same results
+come from numpy, several times slower. Pure: arrays in, arrays out.
 """
 
 from __future__ import annotations

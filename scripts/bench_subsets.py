@@ -12,8 +12,8 @@ with the labels in it. Deviation is the largest |rows of a class in a subset - e
 given over ours. The limit is reading the label column from a file in the page cache.
 
 ours makes one index array, of which all subsets are prefixes; ours-levels gives one byte for each row instead, and
-ours-numpy does without numba. packed-sort sorts keys of class, random bits and row in numpy. pandas and scikit-learn are
-chained (each subset is drawn from the larger one): unchained they are faster and not nested.
+ours-numpy does without numba. packed-sort sorts keys of class, random bits and row in numpy. pandas and scikit-learn
+are chained (each subset is drawn from the larger one): unchained they are faster and not nested.
 """
 
 from __future__ import annotations
@@ -244,7 +244,10 @@ def in_own_process(name: str, arguments: argparse.Namespace) -> Measured | str:
 
 
 def _child(sender: Connection, name: str, arguments: argparse.Namespace) -> None:
-    sender.send(measure(name, arguments.rows, arguments.classes, arguments.shares, arguments.repeats))
+    try:
+        sender.send(measure(name, arguments.rows, arguments.classes, arguments.shares, arguments.repeats))
+    except Exception as error:  # a peer that cannot do it is a line of the table
+        sender.send(f"fails: {' '.join(str(error).split())[:90]}")
 
 
 def reading_s(arguments: argparse.Namespace) -> float:

@@ -10,6 +10,7 @@ import click
 
 from orchestrator import __version__
 from orchestrator.cli.bench_io import bench_io_command
+from orchestrator.cli.check_data import check_data_command
 from orchestrator.cli.fit import fit_command
 from orchestrator.cli.judge import decide_command, history, report, status, ui, what_if
 from orchestrator.cli.measure import config_group, plan, sweep
@@ -58,7 +59,7 @@ def cli() -> None:
 
 
 for command in (
-    prepare_command, bench_io_command, plan, sweep, decide_command, what_if, fit_command, report, ui, status, approve,
+    prepare_command, check_data_command, bench_io_command, plan, sweep, decide_command, what_if, fit_command, report, ui, status, approve,
     reject, promote, history, config_group,
 ):  # fmt: skip
     cli.add_command(command)

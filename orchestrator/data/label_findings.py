@@ -93,6 +93,7 @@ def summarise_noise(
     wrong = np.bincount(labels, estimate.wrong_probability, len(class_names))
     return NoiseSummary(
         rate=estimate.rate,
+        rate_if_alike=estimate.rate_if_alike,
         ceiling=accuracy_ceiling(estimate.rate, n_validation),
         is_upper_estimate=estimate.is_upper_estimate,
         confident_joint_rate=confident_joint(probabilities, labels).noise_rate,
@@ -106,15 +107,16 @@ def summarise_noise(
 
 def noise_sentence(noise: NoiseSummary) -> str:
     """Rate and ceiling with their intervals, and on what they rest."""
-    rate, ceiling = noise.rate, noise.ceiling
+    rate, alike, ceiling = noise.rate, noise.rate_if_alike, noise.ceiling
     basis = f"out-of-fold {noise.model} on {noise.n_rows:,} rows, {noise.model_accuracy:.1%} right"
     if noise.is_upper_estimate:
         return (
-            f"at most {rate.high:.1%} of the labels are wrong ({basis}: too weak to tell more), so at least "
-            f"{ceiling.low:.1%} accuracy is within reach of a perfect model"
+            f"at most {alike.high:.1%} of the labels are wrong if errors fall on all other classes alike, at most "
+            f"{rate.high:.1%} if they do not ({basis}: too weak to tell more)"
         )
     return (
-        f"{rate.median:.1%} of the labels are wrong ({rate.level:.0%} interval {rate.low:.1%} to {rate.high:.1%}; "
-        f"{basis}), {noise.n_suspects:,} rows more likely than not; no model can be expected to exceed "
-        f"{ceiling.median:.1%} ({ceiling.low:.1%} to {ceiling.high:.1%}) on labels like these"
+        f"{alike.median:.1%} of the labels are wrong if errors fall on all other classes alike ({alike.level:.0%} "
+        f"interval {alike.low:.1%} to {alike.high:.1%}), at most {rate.high:.1%} if like classes are mistaken for each "
+        f"other ({basis}); {noise.n_suspects:,} rows more likely wrong than not; no model can be expected to exceed "
+        f"{ceiling.median:.1%} accuracy ({ceiling.low:.1%} to {ceiling.high:.1%}) on labels like these"
     )

@@ -81,20 +81,28 @@ class PreparedData:
     @cached_property
     def train_images(self) -> DecodedImages:
         """Images of the training pool, by place. Raises DataError: the column holds no images."""
-        return DecodedImages(self.train, self._reader, self.image_shape, self._decoded)
+        return DecodedImages(self.train, self.image_reader, self.image_shape, self._decoded)
 
     @cached_property
     def validation_images(self) -> DecodedImages:
         """Images of the validation rows, by place. Raises DataError: the column holds no images."""
-        return DecodedImages(self.validation, self._reader, self.image_shape, self._decoded)
+        return DecodedImages(self.validation, self.image_reader, self.image_shape, self._decoded)
 
     @cached_property
     def image_shape(self) -> ImageShape:
         """What every image is. Raises DataError: the column holds no images."""
-        return image_shape(self.train, self._reader, self._decoded)
+        return image_shape(self.train, self.image_reader, self._decoded)
+
+    @property
+    def rows_at(self) -> Path | None:
+        """Folder of this machine in which the rows lie; None when they lie in a store."""
+        origin = self.root / _ORIGIN
+        where = resolve(origin.read_text(encoding="utf-8") if origin.exists() else str(self.root))
+        return Path(where.path) if where.is_local else None
 
     @cached_property
-    def _reader(self) -> ImageReader:
+    def image_reader(self) -> ImageReader:
+        """How the column of images becomes arrays. Raises DataError: it holds no images."""
         return ImageReader.of(self.train.schema, self.image, self.image_size)
 
     @property

@@ -73,18 +73,6 @@ def equal_to(digests: HashArray) -> IntArray:
     return np.asarray(first[inverse], dtype=np.int64)
 
 
-def leaked(train: HashArray, validation: HashArray) -> IntArray:
-    """For each validation row, the first training row with the same digest, or -1. Shape (n_validation,)."""
-    found = np.full(len(validation), -1, dtype=np.int64)
-    if len(train) == 0:
-        return found
-    values, first = np.unique(train, return_index=True)
-    at = np.minimum(np.searchsorted(values, validation), len(values) - 1)
-    hit = values[at] == validation
-    found[hit] = first[at[hit]]
-    return found
-
-
 def in_conflict(group: IntArray, labels: npt.NDArray[np.generic]) -> BoolArray:
     """Rows whose group holds another label too.
 

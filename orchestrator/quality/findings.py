@@ -93,10 +93,13 @@ class NoiseSummary:
     """Label noise in numbers; the rows themselves are examples of the finding."""
 
     rate: Interval
+    """Of wrong labels, errors between like classes allowed for; the median is that of ``rate_if_alike``."""
+    rate_if_alike: Interval
+    """If errors fall on all other classes alike."""
     ceiling: Interval
     """Accuracy that no model can be expected to exceed on the validation labels as they are."""
     is_upper_estimate: bool
-    """``rate`` is at most what it says: the model was too weak to tell more."""
+    """The rates are at most what they say: the model was too weak to tell more."""
     confident_joint_rate: float
     """As confident learning reads it: with a weak model, far above the truth."""
     n_suspects: int
@@ -242,4 +245,5 @@ def _example(content: Mapping[str, Any]) -> Example:
 
 
 def _noise(content: Mapping[str, Any]) -> NoiseSummary:
-    return NoiseSummary(**{**content, "rate": Interval(**content["rate"]), "ceiling": Interval(**content["ceiling"])})
+    intervals = {name: Interval(**content[name]) for name in ("rate", "rate_if_alike", "ceiling")}
+    return NoiseSummary(**{**content, **intervals})

@@ -13,7 +13,7 @@ Three answers from the same input, p(row, class) of a model that has not seen th
 
   Temperature scaling is Guo et al., ICML 2017; the noise layer Sukhbaatar et al., ICLR workshop 2015. Both parameters
   by maximum likelihood, the interval by profile likelihood. What the model doubts is doubt, what it contradicts with
-  confidence is noise: the same twentieth is read as 5.5% (4.8% to 6.4%). But errors between two like classes look like
+  confidence is noise: the same twentieth is read as 5.5% (4.3% to 6.8%). But errors between two like classes look like
   doubt: of 10% of labels moved to the next class it sees 0.6%. It is a lower bound then.
 * The rows a model is surest of, for an upper bound: where errors depend on the class and not on the image, even they
   are labelled otherwise as often as labels are wrong, and the model's own mistakes only add to that.
@@ -208,7 +208,7 @@ def accuracy_ceiling(noise_rate: Interval, n_validation: int) -> Interval:
     The spread joins that of the rate with the luck of ``n_validation`` labels (binomial, as a normal).
 
     Args:
-        noise_rate: Share of wrong labels, in 0..1.
+        noise_rate: Share of wrong labels, in 0..1; `NoiseEstimate.rate` allows for errors between like classes.
         n_validation: Rows that accuracy is measured on.
     """
     rate = noise_rate.median

@@ -62,6 +62,7 @@ def out_of_fold_probabilities(
     n_folds: int = N_FOLDS,
     max_wall_time_s: float | None = None,
     device: torch.device | None = None,
+    n_threads: int | None = None,
 ) -> OutOfFold:
     """Train ``n_folds`` models on a nested subset of the training pool and predict what each has not seen.
 
@@ -77,9 +78,13 @@ def out_of_fold_probabilities(
         max_wall_time_s: No fold is begun that would end later, judged by the longest so far; the first is always
             trained. None knows no bound.
         device: Where to train; None is the CPU.
+        n_threads: Of torch; as many as a worker has cores, for more make small models several times slower on a busy
+            machine. None leaves them as they are.
     Raises: TaskError: There are no labels, too few rows, or training diverged.
     """
     started = time.perf_counter()
+    if n_threads is not None:
+        torch.set_num_threads(n_threads)
     places, labels = _subset(datasets, n_rows, seed, fingerprint)
     if n_folds < 2 or len(places) < 2 * n_folds:
         raise TaskError(f"out-of-fold predictions: {len(places)} rows do not make {n_folds} folds; give more rows")

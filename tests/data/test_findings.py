@@ -182,7 +182,7 @@ def test_too_many_broken_images_are_refused_with_rows_reasons_and_a_way_out(prep
     assert "2 of 100 images cannot be decoded (2.0%; at most 1.0% is allowed)" in str(refused.value)
     assert "source row 7: is not an image" in str(refused.value)
     assert "source row 40: is null" in str(refused.value)
-    assert "max_undecodable" in str(refused.value)
+    assert "prepare --drop-undecodable" in str(refused.value)
     assert not (folder / FINDINGS).exists()
 
 

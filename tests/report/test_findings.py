@@ -50,7 +50,8 @@ def where(place: int, split: str = "train", label: str = "cat") -> Where:
 def some_findings(label: str = "cat", what: str = "same image", **changes: object) -> Findings:
     rate = Interval(low=0.04, median=0.051, high=0.06, mean=0.051)
     noise = NoiseSummary(
-        rate=rate, ceiling=Interval(low=0.93, median=0.949, high=0.96, mean=0.949), is_upper_estimate=False,
+        rate=rate, rate_if_alike=rate, ceiling=Interval(low=0.93, median=0.949, high=0.96, mean=0.949),
+        is_upper_estimate=False,
         confident_joint_rate=0.45, n_suspects=3, model="cnn", model_accuracy=0.62, n_rows=800, by_class={label: 0.08},
     )  # fmt: skip
     leak = Example(row=where(3, "validation", label), other=where(5, label="dog"), what=what)
@@ -60,7 +61,8 @@ def some_findings(label: str = "cat", what: str = "same image", **changes: objec
             fingerprint="0123456789abcdef", n_train=800, n_validation=200,
             n_images_looked_at={"train": 800, "validation": 200}, rows_per_s=5123.4, noise=noise,
             findings=(
-                Finding(kind="missing values", status="pass", count=0, n_looked_at=1000, sentence="missing values: none"),
+                Finding(kind="missing values", status="pass", count=0, n_looked_at=1000,
+                        sentence="missing values: none"),
                 Finding(kind="exact leakage", status="fail", count=14, n_looked_at=200,
                         sentence=f"exact leakage: 14 of 200 {what}", examples=(leak,)),
                 Finding(kind="near duplicates", status="not_checked", count=0, n_looked_at=800,
@@ -80,8 +82,8 @@ def test_every_kind_is_a_row_with_status_count_and_share() -> None:
     html = findings_section(some_findings(), PICTURES)
     text = re.sub(r"\s+", " ", Parsed(html).text)
 
-    assert "exact leakage FAIL 14 200 7% 14 of 200 same image" in text
-    assert "near duplicates not checked too coarse" in text
+    assert re.search(r"exact leakage ?FAIL ?14 ?200 ?7% ?14 of 200 same image", text)
+    assert re.search(r"near duplicates ?not checked ?too coarse", text)
     assert "FAIL: exact leakage, label noise" in text
     assert "5,123 rows a second" in text
     assert "Fingerprint 0123456789abcdef" in text

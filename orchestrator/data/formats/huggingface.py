@@ -74,7 +74,12 @@ def refuse_splits(folder: Location) -> None:
 
 
 def _data_files(folder: Location) -> list[StoredFile]:
-    listed = _read_json(folder.child(STATE)).get("_data_files")
+    state = _read_json(folder.child(STATE))
+    if state.get("_indices_data_files") or state.get("_indices_files"):  # written by releases before 2.0
+        raise DataError(
+            f"{folder.uri}: holds a selection of rows beside the rows themselves; write it again after flatten_indices()"
+        )
+    listed = state.get("_data_files")
     try:
         names = [str(each["filename"]) for each in listed or []]
     except (TypeError, KeyError):

@@ -87,6 +87,13 @@ def test_a_truncated_file(folder: Path, refusal: Refusal, share: float) -> None:
     assert message.endswith("it may be truncated or of another format: fetch or write it again")
 
 
+def test_a_selection_of_rows_that_is_kept_apart(folder: Path, refusal: Refusal) -> None:
+    state = json.loads((folder / "state.json").read_text())
+    (folder / "state.json").write_text(json.dumps(state | {"_indices_data_files": [{"filename": "indices.arrow"}]}))
+
+    assert refusal(folder).endswith("write it again after flatten_indices()")
+
+
 def test_a_damaged_state(folder: Path, refusal: Refusal) -> None:
     (folder / "state.json").write_text("{")
 
