@@ -23,8 +23,8 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
-from orchestrator.data.locations import explain
 from orchestrator.data.page_cache import available_bytes, forget
+from orchestrator.data.store_faults import explain
 from orchestrator.data.store_files import (
     SampleName,
     SizedFile,

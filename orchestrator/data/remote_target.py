@@ -15,8 +15,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.fs as pafs
 
-from orchestrator.data.locations import Location, bounded, reason_of
+from orchestrator.data.locations import Location
 from orchestrator.data.manifest import MANIFEST, Manifest, read_manifest
+from orchestrator.data.store_faults import bounded, reason_of
 from orchestrator.data.work_folder import REQUEST, same_or_refused
 from orchestrator.errors import DataError
 

@@ -75,9 +75,9 @@ def refuse_splits(folder: Location) -> None:
 
 def _data_files(folder: Location) -> list[StoredFile]:
     state = _read_json(folder.child(STATE))
-    if state.get("_indices_data_files") or state.get("_indices_files"):  # written by releases before 2.0
+    if state.get("_indices_data_files") or state.get("_indices_files"):  # as early releases wrote them
         raise DataError(
-            f"{folder.uri}: holds a selection of rows beside the rows themselves; write it again after flatten_indices()"
+            f"{folder.uri}: holds a selection of rows beside the rows; write it again after flatten_indices()"
         )
     listed = state.get("_data_files")
     try:
