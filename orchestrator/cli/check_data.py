@@ -1,4 +1,4 @@
-"""``check-data``: duplicates, leakage, broken rows and wrong labels of a config's data, judged before money is spent."""
+"""``check-data``: duplicates, leakage, broken rows and wrong labels, found before money is spent."""
 
 from __future__ import annotations
 

@@ -59,8 +59,8 @@ def cli() -> None:
 
 
 for command in (
-    prepare_command, check_data_command, bench_io_command, plan, sweep, decide_command, what_if, fit_command, report, ui, status, approve,
-    reject, promote, history, config_group,
+    prepare_command, check_data_command, bench_io_command, plan, sweep, decide_command, what_if, fit_command, report,
+    ui, status, approve, reject, promote, history, config_group,
 ):  # fmt: skip
     cli.add_command(command)
 

@@ -208,14 +208,10 @@ def _data_rows(data: DataSummary, reads: Sequence[DataRead]) -> list[tuple[str, 
     rows += [(f"version: {name}", value) for name, value in data.versions.items()]
     if data.bytes_on_disk:
         rows.append(("on disk", wording.bytes_size(data.bytes_on_disk)))
+    of_all = f" of {wording.bytes_size(data.train_bytes)}" if data.train_bytes else ""
     for read in reads:
-        of_all = f" of {wording.bytes_size(data.train_bytes)}" if data.train_bytes else ""
-        rows.append(
-            (
-                "read before trials",
-                f"{read.n_rows:,} of {read.n_train:,} training rows, {wording.bytes_size(read.train_bytes_read)}{of_all}",
-            )
-        )
+        size = wording.bytes_size(read.train_bytes_read)
+        rows.append(("read ahead", f"{read.n_rows:,} of {read.n_train:,} training rows, {size}{of_all}"))
     if data.class_counts:
         shown = [f"{name}: {count:,}" for name, count in Counter(data.class_counts).most_common(MAX_CLASSES)]
         more = len(data.class_counts) - len(shown)

@@ -51,6 +51,14 @@ class _Images(Dataset[tuple[Tensor, Tensor]]):
         """What batches are read from."""
         return (self._images.content,)
 
+    @property
+    def files_beside(self) -> tuple[Path, ...]:
+        """Files on the same disk that nobody maps: the prepared rows, unless they lie elsewhere."""
+        folder = self._data.rows_at
+        if folder is None or folder.stat().st_dev != self._images.content.stat().st_dev:
+            return ()
+        return tuple(folder / part.name for part in self._data.manifest.files(self._split))
+
     def make_ready(self, places: np.ndarray, threads: int) -> int:
         """Decode these images, and those the standardisation is measured on; bytes asked of the storage."""
         head = np.arange(min(STATISTICS_ROWS, len(self)))

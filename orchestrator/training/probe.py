@@ -95,6 +95,7 @@ def probe(
     budget_s: float = 1.0,
     loader_workers: int = 0,
     forget_files: Forget = forget,
+    beside: Sequence[Path] = (),
 ) -> IngestMeasurement:
     """Measure one worker's data path and step.
 
@@ -109,6 +110,7 @@ def probe(
             disk, and storage is then not measured.
         budget_s: Seconds of each measurement, which ends with a batch and has three of them at least.
         loader_workers: As the trials' ``resources.loader_workers``.
+        beside: Other files of the same disk, for when ``files`` stay in memory because other processes map them.
         forget_files: How files are dropped from memory; another one for a store with a cache of its own.
     Raises: TaskError: fewer rows than one. Whatever the user's code raises passes through.
     """
@@ -127,11 +129,14 @@ def probe(
     step = _Step(task, model_spec, training_spec, device)
     compute, memory_share = _compute(step, held, budget_s)
     end_to_end = bench.cached(step)
-    sizes = {path: path.stat().st_size for path in files}
+    sizes = _sizes(files)
     per_sample = sum(sizes.values()) / n_train if files else None
     storage = None
     if per_sample and len(files) <= _MOST_FILES:
-        storage = _storage(sizes, per_sample, forget_files, budget_s, missing)
+        stayed = forget_files(files) and beside
+        storage = _storage(_sizes(beside) if stayed else sizes, per_sample, forget_files, budget_s, missing)
+        if stayed and storage is not None:
+            missing.append("storage was read from other files of the same disk, for these stay in memory")
     return IngestMeasurement(
         device=str(device),
         batch_size=len(held[1]),
@@ -149,6 +154,10 @@ def probe(
         host_memory_bytes=available_bytes(),
         not_measured=tuple(missing),
     )
+
+
+def _sizes(files: Sequence[Path]) -> dict[Path, int]:
+    return {path: path.stat().st_size for path in files}
 
 
 class _Step:

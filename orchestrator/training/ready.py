@@ -27,7 +27,8 @@ def probe_ingest(
 ) -> IngestMeasurement | None:
     """Measure one worker's data path and step; None for a task with a training loop of its own.
 
-    A data set that says in ``files`` what its rows are read from has its storage measured too.
+    A data set that says in ``files`` what its rows are read from has its storage measured too, by ``files_beside`` on
+    the same disk where other processes keep the files in memory.
     """
     task, datasets = cached_task(spec, data_root)
     if not isinstance(task, SupervisedTask):
@@ -40,6 +41,7 @@ def probe_ingest(
         device,
         rows=n_samples,
         files=getattr(datasets.train, "files", ()),
+        beside=getattr(datasets.train, "files_beside", ()),
         budget_s=spec.sweep.probe_s,
         loader_workers=spec.resources.loader_workers,
     )
