@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.checklist import BENCHMARK, DATA_QUALITY, MONITORING, SINGLE_MACHINE, WORTH_IT, checklist
 from orchestrator.planner import plan_grid
-from orchestrator.results import CheckItem
+from orchestrator.results import CheckItem, DataPathFinding, DataQuality
 
 
 def items(
@@ -87,3 +87,26 @@ def test_data_without_fingerprint_fails(synthetic: Any) -> None:
 @pytest.mark.parametrize(("probability", "status"), [(0.9, "pass"), (0.5, "warn"), (0.1, "fail")])
 def test_worth_follows_the_probability(synthetic: Any, probability: float, status: str) -> None:
     assert items(synthetic, probability=probability)[WORTH_IT].status == status
+
+
+@pytest.mark.parametrize("status", ["pass", "warn", "fail"])
+def test_data_that_were_looked_through_have_the_status_of_what_was_found(synthetic: Any, status: Any) -> None:
+    quality = DataQuality(status=status, evidence="near duplicates: 421 of 40,000 training images")
+    data = replace(synthetic.data, quality=quality, versions={"dvc.md5": "0123abcd", "note": "no git work tree"})
+
+    item = items(synthetic, data=data)[DATA_QUALITY]
+
+    assert item.status == status
+    assert item.evidence.endswith("dvc.md5 0123abcd; near duplicates: 421 of 40,000 training images")
+
+
+def test_the_probe_says_what_the_trials_could_not(synthetic: Any) -> None:
+    probed = DataPathFinding(
+        basis="probe", header=(), rows=(), lines=(), headroom="the loader delivers 10 times what one worker computes",
+        idle_share=0.3,
+    )  # fmt: skip
+
+    item = items(synthetic, data_path=probed)[SINGLE_MACHINE]
+
+    assert item.status == "pass"  # the trials themselves hardly waited
+    assert "by the probe, the loader delivers 10 times what one worker computes" in item.evidence

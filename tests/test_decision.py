@@ -17,6 +17,7 @@ from orchestrator.cost.rates import rate_card
 from orchestrator.cost.spot import SpotMarket, spot_market
 from orchestrator.decision import checklist_vetoes, choose, decide, evidence_vetoes, limit_vetoes
 from orchestrator.errors import EvidenceError
+from orchestrator.ingest import IngestMeasurement, Rate
 from orchestrator.intervals import certain
 from orchestrator.planner import plan_grid
 from orchestrator.results import (
@@ -26,6 +27,7 @@ from orchestrator.results import (
     CheckItem,
     CurveBand,
     CurvePoint,
+    DataQuality,
     Interval,
     TrialResult,
     Verdict,
@@ -435,3 +437,70 @@ def test_the_same_verdict_is_reached_at_any_scale_of_money(synthetic: Any) -> No
         found = verdict(synthetic, spec)
         kinds.add((found.kind, found.probability))
     assert len(kinds) == 1
+
+
+# --- data that cannot keep up -------------------------------------------------------------------------------------
+
+
+def probe(*, compute: float, loader: float, storage: float) -> IngestMeasurement:
+    """One worker's rates, samples/s, nearly without spread; nothing stays in memory."""
+
+    def rate(per_s: float, cpu_s: float | None = None) -> Rate:
+        return Rate(repeats=tuple(per_s * f for f in (0.99, 0.995, 1.0, 1.005, 1.01)), cpu_s_per_sample=cpu_s)
+
+    return IngestMeasurement(
+        device="cpu", batch_size=32, compute=rate(compute), loader=rate(loader, 1 / loader), cold=rate(storage),
+        storage=rate(storage), storage_readers=4, end_to_end=rate(min(compute, loader)), n_rows=10_000,
+        bytes_per_sample=1e5, host_cores=2, host_memory_bytes=0,
+    )  # fmt: skip
+
+
+def asked_of_two_workers(synthetic: Any, measured: IngestMeasurement) -> Verdict:
+    spec = synthetic.spec(decision={"baseline": 0.85, "min_gain_per_dollar": 0.5}, full_run={"workers": (2,)})
+    return verdict(synthetic, spec, probes={"cnn": measured})
+
+
+def test_workers_that_would_wait_for_the_store_are_vetoed_with_a_way_out(synthetic: Any) -> None:
+    found = asked_of_two_workers(synthetic, probe(compute=1000, loader=5000, storage=1000))
+
+    (veto,) = (each for each in found.vetoes if each.name == "ingest-bound")
+    assert found.kind == "HOLD"
+    assert found.probability >= 0.9
+    assert "more workers will not help" in veto.reason
+    assert "scale to 1 worker" in veto.way_out
+    assert found.data_path is not None
+    assert [row[0] for row in found.data_path.rows] == ["1", "2"]
+
+
+def test_workers_whose_data_keep_up_are_promoted(synthetic: Any) -> None:
+    found = asked_of_two_workers(synthetic, probe(compute=1000, loader=50_000, storage=50_000))
+
+    assert (found.kind, found.vetoes) == ("PROMOTE", ())
+
+
+def test_one_worker_wins_where_the_second_would_wait_for_data(synthetic: Any) -> None:
+    spec = synthetic.spec(decision={"baseline": 0.85, "min_gain_per_dollar": 0.5}, full_run={"workers": (1, 2)})
+    measured = {"cnn": probe(compute=1000, loader=5000, storage=1000)}
+
+    assert verdict(synthetic, spec, probes=measured).best.candidate.workers == 1
+
+
+def test_a_probe_is_part_of_what_an_approval_holds_for(synthetic: Any) -> None:
+    keeps_up = asked_of_two_workers(synthetic, probe(compute=1000, loader=50_000, storage=50_000))
+    other = asked_of_two_workers(synthetic, probe(compute=1000, loader=50_000, storage=60_000))
+
+    assert keeps_up.inputs_digest != other.inputs_digest
+
+
+def test_dirty_data_hold_a_promotion(synthetic: Any) -> None:
+    leaking = DataQuality(
+        status="fail", evidence="exact leakage: 500 of 2,500 validation rows are in the training pool"
+    )
+    dirty = synthetic.but(data=replace(synthetic.data, quality=leaking))
+
+    found = verdict(dirty, dirty.spec(decision={"baseline": 0.85, "min_gain_per_dollar": 0.5}))
+
+    (veto,) = found.vetoes
+    assert found.kind == "HOLD"
+    assert veto.name == "checklist: C2 data clean and versioned"
+    assert "exact leakage: 500 of 2,500" in veto.reason

@@ -208,7 +208,7 @@ def test_split_puts_every_class_on_both_sides_and_every_row_on_one(counts: list[
         assert (np.diff(side) > 0).all()
 
 
-@settings(max_examples=50)
+@unhurried
 @given(st.lists(st.integers(20, 200), min_size=2, max_size=20), st.floats(0.1, 0.9), seeds)
 def test_split_of_classes_that_are_not_rare_is_exact_in_total_and_to_one_row_per_class(
     counts: list[int], share: float, seed: int

@@ -15,10 +15,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from orchestrator.data.findings_store import write_findings
+from orchestrator.quality.findings import Example, Finding, Findings, Where
 from orchestrator.report import figures, wording
 from orchestrator.report.markdown import verdict_markdown, verdict_text
 from orchestrator.report.page import build_page, review_page
-from orchestrator.results import Interval, Veto
+from orchestrator.results import DataPathFinding, DataRead, Interval, Veto
 from orchestrator.spec import DecisionSpec
 
 samples = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "tracking" / "samples.py")))
@@ -267,3 +269,51 @@ def test_times_are_told_in_the_unit_that_fits(seconds: float, text: str) -> None
 
 def test_shares_read_as_certain_only_when_they_are() -> None:
     assert [wording.percent(p) for p in (0.0, 0.002, 0.5, 0.996, 1.0)] == ["0%", "<1%", "50%", ">99%", "100%"]
+
+
+def test_the_page_shows_whether_it_is_the_data() -> None:
+    found = DataPathFinding(
+        basis="probe", header=("workers", "limit"), rows=(("1", "compute"), ("2", "loader")),
+        lines=(f"data path of {ATTACK}",), headroom="", idle_share=0.1,
+    )  # fmt: skip
+    verdict = replace(samples.verdict(), data_path=found)
+
+    page = Parsed(build_page(samples.spec(), samples.data(), [], verdict))
+
+    assert "Is it the data?" in page.text
+    assert f"data path of {ATTACK}" in page.text
+    assert "script" not in page.tags
+    assert "Is it the data?" in verdict_markdown(verdict)
+    assert "is it the data?" in verdict_text(verdict)
+
+
+def test_the_page_shows_what_was_found_in_the_data_with_pictures(tmp_path: Path) -> None:
+    row = Where(split="train", place=3, source_row=17, label=ATTACK)
+    finding = Finding(
+        kind="exact duplicates", status="warn", count=1, n_looked_at=9, sentence="exact duplicates: 1 of 9 rows",
+        examples=(Example(row=row, what="as another row"),),
+    )  # fmt: skip
+    findings = Findings(fingerprint="f", n_train=9, n_validation=1, n_images_looked_at={}, findings=(finding,))
+    write_findings(tmp_path, findings, {("train", 3): b"\x89PNG picture"})
+    data = replace(samples.data(), prepared_at=str(tmp_path))
+
+    page = Parsed(build_page(samples.spec(), data, [], samples.verdict()))
+
+    assert "exact duplicates" in page.text
+    assert any(value and value.startswith("data:image/png;base64,") for name, value in page.attributes if name == "src")
+    assert "script" not in page.tags
+
+
+def test_a_prepared_folder_that_is_gone_leaves_the_rest_of_the_page(tmp_path: Path) -> None:
+    data = replace(samples.data(), prepared_at=str(tmp_path / "gone"))
+
+    assert "Data quality" not in build_page(samples.spec(), data, [], samples.verdict())
+
+
+def test_the_page_tells_how_much_of_the_data_was_read() -> None:
+    read = DataRead(n_rows=9_000, n_train=45_000, train_bytes_read=8_400_000, validation_bytes_read=1, wall_time_s=2.0)
+    data = replace(samples.data(), train_bytes=42_100_000)
+
+    page = Parsed(build_page(samples.spec(), data, [], samples.verdict(), reads=[read]))
+
+    assert "9,000 of 45,000 training rows, 8.4 MB of 42.1 MB" in page.text

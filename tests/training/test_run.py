@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -234,3 +235,29 @@ def test_a_checkpoint_that_holds_code_is_refused(tmp_path: Any) -> None:
 
     with pytest.raises(Exception, match=r"weights_only|Weights only"):
         read_checkpoint(tmp_path / "evil.pt")
+
+
+def test_loader_processes_bring_the_same_batches_in_the_same_order(make_run: Callable[..., TrainingRun]) -> None:
+    seen: dict[int, list[list[float]]] = {}
+    for loader_workers in (0, 2):
+        run = make_run(epochs=2)
+        run.loader_workers = loader_workers
+        loader = run.loader(run.subset(run._datasets.train))
+        seen[loader_workers] = []
+        for run.epoch in (0, 1):
+            seen[loader_workers] += [inputs[:, 0].tolist() for inputs, _ in loader]
+
+    assert len(seen[0]) == 2 * len(loader)
+    assert seen[2] == seen[0]
+
+
+def test_data_in_nested_order_say_themselves_which_rows_a_subset_holds(make_run: Callable[..., TrainingRun]) -> None:
+    run = make_run()
+    run._datasets = replace(run._datasets, subset=lambda n_samples, seed: np.arange(n_samples) + seed)
+
+    rows = run.subset(run._datasets.train)
+
+    assert rows.places.tolist() == list(range(1, 51))
+    assert rows.labels is not None
+    assert rows.labels.tolist() == [place % 2 for place in range(1, 51)]
+    assert torch.equal(rows[3][0], run._datasets.train[4][0])
