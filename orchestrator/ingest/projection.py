@@ -55,8 +55,6 @@ class _Draws(NamedTuple):
     cold_s: FloatArray
     store: FloatArray
     overlap: FloatArray
-    excess: FloatArray
-    """What loading and computing at once cost beyond one after the other, at least 1."""
 
 
 class _Delivered(NamedTuple):
@@ -138,12 +136,14 @@ def _draw(measured: IngestMeasurement, rng: np.random.Generator, n: int) -> _Dra
         cold_s = np.maximum(1 / _rates(measured.cold, rng, n), loader_s)
     else:
         cold_s = np.maximum(loader_s, 1 / store)
-    overlap, excess = np.ones(n), np.ones(n)
+    overlap = np.ones(n)
     if whole is not None:
         step_s = 1 / _rates(whole, rng, n)
+        # Waiting for a batch takes no longer than making it. What is beyond both, one after the other, is the step's,
+        # which runs slower on rows that are fresh in memory than on the one batch that is held.
+        compute_s = np.maximum(compute_s, step_s - loader_s)
         overlap = np.clip((compute_s + loader_s - step_s) / np.minimum(compute_s, loader_s), 0, 1)
-        excess = np.maximum(1, step_s / (compute_s + loader_s))
-    return _Draws(compute_s, loader_s, cold_s, store, overlap, excess)
+    return _Draws(compute_s, loader_s, cold_s, store, overlap)
 
 
 def _rates(rate: Rate, rng: np.random.Generator, n: int) -> FloatArray:
@@ -185,7 +185,7 @@ def _deliver(
         allowed = (data_s / workers, 1 / on_cores, (1 - cached) / store)
         capacity_s = np.maximum.reduce(allowed)
         both_s = np.maximum(step_s, data_s) + (1 - drawn.overlap) * np.minimum(step_s, data_s)
-        achieved_s = np.maximum.reduce([drawn.excess * both_s / workers, capacity_s, 1 / demand])
+        achieved_s = np.maximum.reduce([both_s / workers, capacity_s, 1 / demand])
         seconds += share * np.stack([capacity_s, achieved_s, *allowed])
     capacity, achieved = 1 / seconds[0], 1 / seconds[1]
     limit = _limit(seconds[2:], demand, workers, drawn)
