@@ -27,7 +27,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from orchestrator.data.fingerprint import digest_files
+from orchestrator.data.versioning.fingerprint import digest_files
 
 CHUNK_BYTES = 1 << 20
 SMALL_FILE_BYTES = 3_000  # about a CIFAR-10 image as PNG

@@ -38,7 +38,7 @@ from orchestrator.data.formats import open_rows
 from orchestrator.data.images import ImageReader, decode_rgb
 from orchestrator.data.label_findings import add_label_noise
 from orchestrator.data.manifest import TRAIN, VALIDATION, Manifest
-from orchestrator.data.preparation import PrepareOptions, prepare_folder
+from orchestrator.data.preparing.preparation import PrepareOptions, prepare_folder
 from orchestrator.quality.findings import Findings
 from orchestrator.quality.label_noise import (
     confident_joint,

@@ -9,7 +9,7 @@ import click
 from orchestrator.cli.options import as_json, format_option
 
 if TYPE_CHECKING:
-    from orchestrator.data.bench_io import IoMeasurement, IoReport
+    from orchestrator.data.stores.bench_io import IoMeasurement, IoReport
 
 _HEADER = ("operation", "threads", "cache", "MB/s", "per second", "median", "95% below")
 _MANY = 1000
@@ -34,8 +34,8 @@ def bench_io_command(uri: str, seconds: float, max_gb: float, threads: int, writ
     Reads only, unless --write is given. On local disks, reads from the disk (cold) and from memory (cached) are told
     apart.
     """
-    from orchestrator.data.bench_io import bench_io
-    from orchestrator.data.locations import kind_of, near, resolve
+    from orchestrator.data.stores.bench_io import bench_io
+    from orchestrator.data.stores.locations import kind_of, near, resolve
     from orchestrator.errors import DataError
 
     location = resolve(uri)
@@ -110,7 +110,7 @@ def _said(report: IoReport) -> list[str]:
 
 def _meaning(report: IoReport) -> list[str]:
     """What the figures are enough for, and whether packing the files would help."""
-    from orchestrator.data.bench_io import SEQUENTIAL, SMALL
+    from orchestrator.data.stores.bench_io import SEQUENTIAL, SMALL
     from orchestrator.ingest import rate_text
     from orchestrator.report.wording import bytes_size
 

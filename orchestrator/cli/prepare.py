@@ -18,7 +18,7 @@ from orchestrator.cli.options import as_json, format_option
 
 if TYPE_CHECKING:
     from orchestrator.data.manifest import Manifest
-    from orchestrator.data.preparation import PrepareOptions, Spread
+    from orchestrator.data.preparing.preparation import PrepareOptions, Spread
     from orchestrator.quality.findings import Findings
 
 _SAY_EVERY_S = 5.0
@@ -111,7 +111,7 @@ def prepare_command(
     set, local or by s3:// gs:// hdfs:// abfs://. The folder appears whole or not at all; stopped, the same command
     goes on.
     """
-    from orchestrator.data.preparation import PrepareOptions
+    from orchestrator.data.preparing.preparation import PrepareOptions
     from orchestrator.errors import UsageError
 
     if drop_duplicates and id_column is None:
@@ -157,7 +157,7 @@ def _prepare(
     options: PrepareOptions, output: str, reading: dict[str, str | None], cache_dir: Path, *, on_ray: bool
 ) -> Manifest:
     from orchestrator.data.formats import DEFAULT_FILES, open_rows
-    from orchestrator.data.preparation import prepare_folder
+    from orchestrator.data.preparing.preparation import prepare_folder
     from orchestrator.errors import DataError
 
     narrator = Narrator()
@@ -180,7 +180,7 @@ def _prepare(
 
 @contextmanager
 def _spread(on_ray: bool) -> Iterator[Spread]:
-    from orchestrator.data.preparation import LOCAL
+    from orchestrator.data.preparing.preparation import LOCAL
 
     if not on_ray:
         yield LOCAL
@@ -296,7 +296,7 @@ def _classes(manifest: Manifest) -> str:
 
 def _subsets(manifest: Manifest) -> list[dict[str, Any]]:
     """Rows and bytes of some fractions; the bytes of a part of a file by its share of the file's rows."""
-    from orchestrator.data.layout import COUNTED_FRACTIONS
+    from orchestrator.data.preparing.layout import COUNTED_FRACTIONS
     from orchestrator.subsets import subset_size
 
     found = []

@@ -22,10 +22,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from orchestrator.data.fingerprint import replace_file
 from orchestrator.data.images import BadImages, ImageReader, ImageShape
 from orchestrator.data.rows import SOURCE_ROW
 from orchestrator.data.splits import Split
+from orchestrator.data.versioning.fingerprint import replace_file
 from orchestrator.errors import DataError
 from orchestrator.subsets import IntArray
 

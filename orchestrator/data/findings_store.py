@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from orchestrator.data.fingerprint import replace_file
+from orchestrator.data.versioning.fingerprint import replace_file
 from orchestrator.errors import DataError
 from orchestrator.quality.findings import Findings, from_plain, to_plain
 

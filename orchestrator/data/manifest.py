@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from orchestrator.data.fingerprint import replace_file
+from orchestrator.data.versioning.fingerprint import replace_file
 from orchestrator.errors import DataError
 from orchestrator.results import DataSummary
 

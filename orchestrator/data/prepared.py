@@ -26,13 +26,13 @@ import numpy as np
 from orchestrator.data.decoded import DecodedImages, image_shape
 from orchestrator.data.findings import LookOptions, look_through
 from orchestrator.data.findings_store import FINDINGS, PICTURES, read_findings
-from orchestrator.data.fingerprint import replace_file
 from orchestrator.data.formats import check_rows, open_rows
 from orchestrator.data.images import ImageReader, ImageShape
-from orchestrator.data.locations import Location, kind_of, list_files, resolve, stored_file
 from orchestrator.data.manifest import FORMAT_VERSION, MANIFEST, TRAIN, VALIDATION, Manifest, read_manifest
-from orchestrator.data.preparation import PrepareOptions, prepare_folder
+from orchestrator.data.preparing.preparation import PrepareOptions, prepare_folder
 from orchestrator.data.splits import ReadCounter, Split
+from orchestrator.data.stores.locations import Location, kind_of, list_files, resolve, stored_file
+from orchestrator.data.versioning.fingerprint import replace_file
 from orchestrator.errors import ConfigError, DataError, Fault
 from orchestrator.results import DataQuality, DataSummary
 from orchestrator.spec import DataSpec, digest

@@ -33,7 +33,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from orchestrator.data.page_cache import available_bytes, forget
+from orchestrator.data.stores.page_cache import available_bytes, forget
 from orchestrator.errors import TaskError
 from orchestrator.ingest import MIN_REPEATS, IngestMeasurement, Rate
 from orchestrator.spec import ModelSpec, TrainingSpec

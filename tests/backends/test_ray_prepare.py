@@ -15,7 +15,7 @@ import pytest
 from orchestrator.backends.cluster import RayCluster
 from orchestrator.backends.ray_prepare import RaySpread
 from orchestrator.data.manifest import MANIFEST
-from orchestrator.data.preparation import PrepareOptions, prepare_folder
+from orchestrator.data.preparing.preparation import PrepareOptions, prepare_folder
 from orchestrator.data.rows import Piece
 from orchestrator.errors import DataError
 

@@ -167,7 +167,7 @@ PROCESS = """
 import sys
 from pathlib import Path
 from orchestrator.data.formats import open_rows
-from orchestrator.data.preparation import PrepareOptions, prepare_folder
+from orchestrator.data.preparing.preparation import PrepareOptions, prepare_folder
 
 folder = Path(sys.argv[1])
 rows = open_rows(str(folder / "source"), label="label", cache_dir=folder / "cache")

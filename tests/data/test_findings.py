@@ -21,7 +21,7 @@ from orchestrator.data.findings_store import FINDINGS, read_findings, read_pictu
 from orchestrator.data.images import ImageReader
 from orchestrator.data.label_findings import add_label_noise
 from orchestrator.data.manifest import TRAIN, VALIDATION, Manifest
-from orchestrator.data.preparation import PrepareOptions, prepare_folder
+from orchestrator.data.preparing.preparation import PrepareOptions, prepare_folder
 from orchestrator.data.row_access import RowAccess, class_ids
 from orchestrator.data.row_digests import digest_column, digest_rows
 from orchestrator.errors import DataError

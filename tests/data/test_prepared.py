@@ -15,8 +15,8 @@ import pytest
 
 from orchestrator.data.formats import open_rows
 from orchestrator.data.manifest import MANIFEST
-from orchestrator.data.preparation import PrepareOptions, prepare_folder
 from orchestrator.data.prepared import PreparedData, check_source, open_prepared, prepare
+from orchestrator.data.preparing.preparation import PrepareOptions, prepare_folder
 from orchestrator.errors import ConfigError, DataError
 from orchestrator.spec import DataSpec
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from orchestrator.data.page_cache import forget
+from orchestrator.data.stores.page_cache import forget
 from orchestrator.errors import TaskError
 from orchestrator.ingest import Hosts, IngestDiagnosis, IngestMeasurement, diagnose, ingest_veto
 from orchestrator.spec import ModelSpec, TrainingSpec

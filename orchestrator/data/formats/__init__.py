@@ -12,8 +12,8 @@ from pathlib import Path
 from orchestrator.data.formats import huggingface, idx, image_folder, npz, parquet, tensors, text, tfrecord
 from orchestrator.data.formats.recognise import DEFAULT_FILES, FORMATS, NoFilesError, recognise
 from orchestrator.data.formats.table_rows import DEFAULT_IMAGE, Asked, TableRows
-from orchestrator.data.locations import Location, StoredFile
 from orchestrator.data.rows import RowSource
+from orchestrator.data.stores.locations import Location, StoredFile
 from orchestrator.errors import DataError, Fault
 
 __all__ = ["DEFAULT_FILES", "FORMATS", "check_rows", "open_rows"]

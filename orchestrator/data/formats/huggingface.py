@@ -14,8 +14,8 @@ import pyarrow as pa
 
 from orchestrator.data.formats.source_files import with_digests
 from orchestrator.data.formats.table_rows import Asked, TableRows, check_columns, grouped, numbered, one_schema, reading
-from orchestrator.data.locations import Location, StoredFile, kind_of, list_files, stored_file
 from orchestrator.data.rows import Piece
+from orchestrator.data.stores.locations import Location, StoredFile, kind_of, list_files, stored_file
 from orchestrator.errors import DataError
 
 NAME = "Hugging Face data set"

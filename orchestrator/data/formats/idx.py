@@ -32,8 +32,8 @@ from orchestrator.data.formats.table_rows import (
     reading,
 )
 from orchestrator.data.formats.tensors import label_array, tensor_array, tensor_field
-from orchestrator.data.locations import StoredFile
 from orchestrator.data.rows import Piece
+from orchestrator.data.stores.locations import StoredFile
 from orchestrator.errors import DataError
 
 NAME = "IDX"

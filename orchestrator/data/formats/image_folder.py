@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from orchestrator.data.fingerprint import combine, digest_bytes
 from orchestrator.data.formats.source_files import REMOTE_THREADS, with_digests
 from orchestrator.data.formats.table_rows import (
     BATCH_BYTES,
@@ -27,9 +26,10 @@ from orchestrator.data.formats.table_rows import (
     numbered,
     reading,
 )
-from orchestrator.data.locations import Location, StoredFile, list_tree, path_below
 from orchestrator.data.rows import Piece
-from orchestrator.data.store_faults import explain
+from orchestrator.data.stores.faults import explain
+from orchestrator.data.stores.locations import Location, StoredFile, list_tree, path_below
+from orchestrator.data.versioning.fingerprint import combine, digest_bytes
 from orchestrator.errors import DataError
 
 NAME = "image folder"

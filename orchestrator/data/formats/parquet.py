@@ -22,8 +22,8 @@ from orchestrator.data.formats.table_rows import (
     one_schema,
     reading,
 )
-from orchestrator.data.locations import StoredFile
 from orchestrator.data.rows import Piece
+from orchestrator.data.stores.locations import StoredFile
 
 NAME = "Parquet"
 # Pages are read in windows of this size rather than whole column chunks, which can be of any size.

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.data.formats import huggingface, idx, image_folder, text, tfrecord
-from orchestrator.data.locations import (
+from orchestrator.data.stores.locations import (
     Location,
     StoredFile,
     kind_of,
@@ -21,7 +21,7 @@ from orchestrator.data.locations import (
     stored_file,
     walk,
 )
-from orchestrator.data.tables import live_files
+from orchestrator.data.versioning.tables import live_files
 from orchestrator.errors import DataError, did_you_mean
 
 DEFAULT_FILES = "*.parquet"

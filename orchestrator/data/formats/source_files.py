@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from orchestrator.data.fingerprint import digest_files, digest_stream, replace_file
-from orchestrator.data.locations import StoredFile
-from orchestrator.data.store_faults import reaching
+from orchestrator.data.stores.faults import reaching
+from orchestrator.data.stores.locations import StoredFile
+from orchestrator.data.versioning.fingerprint import digest_files, digest_stream, replace_file
 
 LOCAL_MEMORY, REMOTE_MEMORY = "fingerprints.sqlite", "remote_fingerprints.json"
 # Stores answer in tens of milliseconds and serve many readers at once; each holds one chunk.

@@ -18,10 +18,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from orchestrator.data.fingerprint import combine
-from orchestrator.data.locations import StoredFile
 from orchestrator.data.rows import Piece
-from orchestrator.data.store_faults import explain, reason_of
+from orchestrator.data.stores.faults import explain, reason_of
+from orchestrator.data.stores.locations import StoredFile
+from orchestrator.data.versioning.fingerprint import combine
 from orchestrator.errors import DataError, did_you_mean
 
 BATCH_ROWS, BATCH_BYTES = 1024, 16 << 20

@@ -18,9 +18,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from orchestrator.data.fingerprint import combine, digest_bytes, replace_file
 from orchestrator.data.formats.table_rows import Asked, TableRows, check_columns, in_bounds, numbered
 from orchestrator.data.rows import Piece
+from orchestrator.data.versioning.fingerprint import combine, digest_bytes, replace_file
 from orchestrator.errors import DataError, did_you_mean
 
 SKLEARN_SETS = ("digits",)

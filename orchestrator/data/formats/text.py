@@ -20,9 +20,9 @@ import pyarrow.json as pajson
 
 from orchestrator.data.formats.source_files import with_digests
 from orchestrator.data.formats.table_rows import Asked, TableRows, check_columns, numbered, one_schema, reading
-from orchestrator.data.locations import StoredFile
 from orchestrator.data.rows import Piece
-from orchestrator.data.store_faults import reason_of
+from orchestrator.data.stores.faults import reason_of
+from orchestrator.data.stores.locations import StoredFile
 from orchestrator.errors import DataError
 
 CSV, JSON_LINES = "CSV", "JSON lines"

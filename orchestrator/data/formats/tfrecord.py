@@ -31,9 +31,9 @@ from orchestrator.data.formats.table_rows import (
     one_schema,
     reading,
 )
-from orchestrator.data.locations import StoredFile, optional_package
 from orchestrator.data.rows import Piece
-from orchestrator.data.store_faults import reason_of
+from orchestrator.data.stores.faults import reason_of
+from orchestrator.data.stores.locations import StoredFile, optional_package
 from orchestrator.errors import DataError
 
 NAME = "TFRecord"
