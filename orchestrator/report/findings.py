@@ -205,7 +205,9 @@ def _card(example: Example, pictures: Pictures) -> dict[str, object]:
         for row in rows
         if (row.split, row.place) in pictures
     ]
-    return {"images": images, "bold": _label_lines(example), "lines": [example.what, *map(_place, rows)]}
+    # Beside a suggestion, the words would say the same on every card.
+    lines = [*([] if example.suggested else [example.what]), *map(_place, rows)]
+    return {"images": images, "bold": _label_lines(example), "lines": lines}
 
 
 def _label_lines(example: Example) -> Sequence[str]:

@@ -32,7 +32,7 @@ from orchestrator.subsets import (
 )
 from orchestrator.subsets.class_column import hash_key, hashed_rows, row_hashes
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 IntArray = npt.NDArray[np.int64]
 
 needs_numba = pytest.mark.skipif(find_spec("numba") is None, reason="needs numba (extra fast)")

@@ -27,6 +27,8 @@ NO_CACHE = Hosts(cache_bytes_per_host=0.0)
 IN_MEMORY = Hosts(cache_bytes_per_host=1e12)
 # A step takes 5 to 20 ms on a slow core; a batch of the throttled readers takes 320 ms, of the others under 1 ms.
 SLEEP_S = 0.01
+LONG_STEP_S = 0.05
+"""Fifty times what a batch takes to read: data keep up with four workers on a machine that is busy with other things."""
 
 
 class Rows(Dataset[Any]):
@@ -76,8 +78,12 @@ class StoredRows(Dataset[Any]):
 
 
 class Task(SupervisedTask):
-    def __init__(self, rows: Dataset[Any]) -> None:
-        self._rows = rows
+    def __init__(self, rows: Dataset[Any], step_s: float = 0.0) -> None:
+        self._rows, self._step_s = rows, step_s
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        time.sleep(self._step_s)
+        return super().loss(outputs, targets)
 
     def datasets(self) -> Datasets:
         return Datasets(train=self._rows, validation=self._rows, train_labels=np.arange(N_ROWS) % 2)
@@ -88,8 +94,10 @@ class Task(SupervisedTask):
         )
 
 
-def measure(rows: Dataset[Any], *, n_rows: int = N_ROWS, files: Sequence[Path] = (), **other: Any) -> IngestMeasurement:
-    task = Task(rows)
+def measure(
+    rows: Dataset[Any], *, n_rows: int = N_ROWS, files: Sequence[Path] = (), step_s: float = 0.0, **other: Any
+) -> IngestMeasurement:
+    task = Task(rows, step_s)
     training = TrainingSpec(epochs=1, global_batch_size=BATCH)
     return probe(
         task, task.datasets(), ModelSpec(name="wide"), training, torch.device("cpu"), rows=n_rows, files=files,
@@ -102,7 +110,7 @@ def judged(measured: IngestMeasurement, hosts: Hosts) -> IngestDiagnosis:
 
 
 def test_rows_in_memory_keep_the_step_busy_and_nothing_is_vetoed() -> None:
-    found = judged(measure(Rows()), IN_MEMORY)
+    found = judged(measure(Rows(), step_s=LONG_STEP_S), IN_MEMORY)
 
     assert found.limit == "compute"
     assert ingest_veto(found, 4) is None
@@ -135,7 +143,7 @@ def test_a_store_that_is_slow_until_cached_is_found_to_be_storage(tmp_path: Path
 def test_the_same_store_unthrottled_vetoes_nothing(tmp_path: Path) -> None:
     store = SlowStore(tmp_path / "rows.bin", 0.0)
 
-    measured = measure(StoredRows(store), files=[store.path], forget_files=store.forget)
+    measured = measure(StoredRows(store), files=[store.path], forget_files=store.forget, step_s=LONG_STEP_S)
 
     assert ingest_veto(judged(measured, NO_CACHE), 4) is None
 
