@@ -16,6 +16,8 @@ FORMAT_VERSION = 2
 """Raised when the folder's content changes its meaning; folders of another version are not read."""
 MANIFEST = "manifest.json"
 TRAIN, VALIDATION = "train", "validation"
+STRATA = "train_strata.npy"
+"""Stratum of each place of the training pool, where ``stratify`` names other columns than the label."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +65,12 @@ class Manifest:
     bins: int = 10
     """As the config's ``data.bins``."""
 
+    @property
+    def by_place(self) -> tuple[str, ...]:
+        """Files beside the rows that say what stands at each place."""
+        labels = tuple(f"{split}_labels.npy" for split in (TRAIN, VALIDATION))
+        return (*labels, STRATA) if self.stratify and self.is_classification else labels
+
     def files(self, split: str) -> tuple[PartFile, ...]:
         """Files of ``train`` or ``validation``."""
         return self.train_files if split == TRAIN else self.validation_files
@@ -78,18 +86,27 @@ def read_manifest(folder: Path) -> Manifest:
     """What a prepared folder holds. Raises DataError: it is no such folder, damaged, or of another version."""
     path = folder / MANIFEST
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_bytes()
     except FileNotFoundError:
         raise DataError(f"{folder}: is not prepared data ({MANIFEST} is not there); run prepare again") from None
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise DataError(f"{path}: cannot be read ({error}); run prepare again") from error
+    return parse_manifest(text, str(path))
+
+
+def parse_manifest(text: bytes, name: str) -> Manifest:
+    """The manifest that a file of this name holds. Raises DataError: damaged, or of another version."""
+    try:
+        content = json.loads(text)
+    except ValueError as error:
+        raise DataError(f"{name}: cannot be read ({error}); run prepare again") from error
     version = content.pop("version", None) if isinstance(content, dict) else None
     if version != FORMAT_VERSION:
-        raise DataError(f"{path}: has version {version}, this is {FORMAT_VERSION}; run prepare again")
+        raise DataError(f"{name}: has version {version}, this is {FORMAT_VERSION}; run prepare again")
     try:
         return _parse(content)
     except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path}: is damaged ({error}); run prepare again") from error
+        raise DataError(f"{name}: is damaged ({error}); run prepare again") from error
 
 
 def _parse(content: dict[str, Any]) -> Manifest:

@@ -28,7 +28,16 @@ from orchestrator.data.findings import LookOptions, look_through
 from orchestrator.data.findings_store import FINDINGS, PICTURES, read_findings
 from orchestrator.data.formats import check_rows, open_rows
 from orchestrator.data.images import ImageReader, ImageShape
-from orchestrator.data.manifest import FORMAT_VERSION, MANIFEST, TRAIN, VALIDATION, Manifest, read_manifest
+from orchestrator.data.manifest import (
+    FORMAT_VERSION,
+    MANIFEST,
+    STRATA,
+    TRAIN,
+    VALIDATION,
+    Manifest,
+    parse_manifest,
+    read_manifest,
+)
 from orchestrator.data.preparing.preparation import PrepareOptions, prepare_folder
 from orchestrator.data.splits import ReadCounter, Split
 from orchestrator.data.stores.locations import Location, kind_of, list_files, resolve, stored_file
@@ -137,6 +146,7 @@ def open_prepared(root: Path, *, image: str = "image", image_size: tuple[int, in
             name=name,
             parts=manifest.files(name),
             labels=_labels(root / f"{name}_labels.npy", n_rows),
+            strata=_labels(root / STRATA, n_rows) if name == TRAIN and STRATA in manifest.by_place else None,
             open_part=opener,
             counter=counter,
         )
@@ -207,19 +217,19 @@ def _prepare(data: DataSpec, cache_dir: Path, say: Callable[[str], None]) -> Pat
 def _enter(data: DataSpec, cache_dir: Path) -> Path:
     """A folder that was prepared before, wherever it lies: manifest and labels are copied, the rows stay there."""
     where = resolve(data.source)
-    names = [MANIFEST, *(f"{split}_labels.npy" for split in (TRAIN, VALIDATION))]
-    content = {}
-    for name in names:
-        with stored_file(where.child(name)).open() as file:
-            content[name] = file.read()
-    root = cache_dir / f"entered-{digest([data.source, content[MANIFEST].decode()])}"
+    with stored_file(where.child(MANIFEST)).open() as file:
+        text = file.read()
+    root = cache_dir / f"entered-{digest([data.source, text.decode()])}"
     root.mkdir(exist_ok=True)
     origin = str(Path(where.path).absolute()) if where.is_local else data.source
     replace_file(root / _ORIGIN, origin.encode())
     _copy_findings(where, root)
-    for name in reversed(names):  # the manifest last: it says that the rest is there
-        replace_file(root / name, content[name])
-    _require_same_options(data, read_manifest(root))
+    manifest = parse_manifest(text, where.child(MANIFEST).uri)
+    _require_same_options(data, manifest)
+    for name in manifest.by_place:
+        with stored_file(where.child(name)).open() as file:
+            replace_file(root / name, file.read())
+    replace_file(root / MANIFEST, text)  # last: it says that the rest is there
     return root
 
 

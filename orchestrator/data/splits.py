@@ -42,6 +42,8 @@ class Split:
     parts: tuple[PartFile, ...]
     labels: npt.NDArray[np.integer]
     """Class, or stratum, of each place. Shape (n_rows,)."""
+    strata: npt.NDArray[np.integer] | None = None
+    """What subsets keep the shares of; the labels when None. Shape (n_rows,)."""
     open_part: Callable[[str], BinaryIO]
     """Opens a file of the folder by name, wherever the folder lies."""
     counter: ReadCounter = field(default_factory=ReadCounter)
@@ -64,7 +66,7 @@ class Split:
             seed: Subsets of one seed are nested; small ones of different seeds share no row.
         Returns: Places in the order in which a larger subset extends a smaller one. Shape (n_samples,).
         """
-        return seed_places(self.labels, n_samples, seed)
+        return seed_places(self.labels if self.strata is None else self.strata, n_samples, seed)
 
     @cached_property
     def schema(self) -> pa.Schema:

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from orchestrator.data.formats import open_rows
@@ -308,3 +310,22 @@ def test_classes_are_needed_from_the_start(
     with pytest.raises(DataError, match="one class only"):
         prepare(DataSpec(source=str(path)), cache, silent)
     assert [name for name in folders(cache) if (cache / name / MANIFEST).exists()] == []
+
+
+def test_every_seed_keeps_joint_shares_where_other_columns_are_stratified_by(
+    tmp_path: Path, cache: Path, random_pixels: RandomPixels, png: Callable[[Pixels], bytes]
+) -> None:
+    """Two classes, three places where photographs were taken, in unequal shares."""
+    n = 240
+    label, place = np.arange(n) % 2, np.minimum(np.random.default_rng(0).geometric(0.5, n), 3)
+    table = pa.table({"image": [png(image) for image in random_pixels(n)], "label": label, "place": place})
+    pq.write_table(table, tmp_path / "places.parquet")
+    source = DataSpec(source=str(tmp_path / "places.parquet"), stratify=("label", "place"))
+    data = prepare(source, cache, silent)
+    columns = data.train.batches(["label", "place"])
+    joint = np.concatenate([t["label"].to_numpy() * 10 + t["place"].to_numpy() for t in columns])
+
+    for seed in (0, 1, 2):
+        drawn = joint[data.train.subset(60, seed)]
+        for value in np.unique(joint):
+            assert abs(np.count_nonzero(drawn == value) - 60 * np.mean(joint == value)) < 1

@@ -28,7 +28,7 @@ IN_MEMORY = Hosts(cache_bytes_per_host=1e12)
 # A step takes 5 to 20 ms on a slow core; a batch of the throttled readers takes 320 ms, of the others under 1 ms.
 SLEEP_S = 0.01
 LONG_STEP_S = 0.05
-"""Fifty times what a batch takes to read: data keep up with four workers on a machine that is busy with other things."""
+"""Fifty times what a batch takes to read: data keep up with four workers on a busy machine."""
 
 
 class Rows(Dataset[Any]):

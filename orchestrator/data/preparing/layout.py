@@ -57,6 +57,8 @@ class Layout:
     n_validation: int
     labels: IdArray
     """Class or stratum of each place. Shape (n_train + n_validation,)."""
+    train_strata: IdArray | None
+    """Stratum of each place of the training pool where that is not its label. Shape (n_train,)."""
     target: Target
     strata: str
     """How the rows were stratified, in words."""
@@ -223,9 +225,12 @@ def lay_out(
     n = len(by.ids)
     places: IdArray = np.empty(n, dtype=np.int32 if n < 2**31 else np.int64)
     labels = np.empty(n, dtype=target.ids.dtype)
+    train_strata: IdArray | None = None
     first = 0
     for rows, least in ((train, min_per_class), (validation, 0)):
         order = rows[nested_order(by.ids[rows], fingerprint=fingerprint, seed=order_seed, min_per_class=least)]
+        if first == 0 and strata is not None and target.is_classification:
+            train_strata = by.ids[order]
         places[order] = np.arange(first, first + len(order), dtype=places.dtype)
         labels[first : first + len(order)] = target.ids[order]
         first += len(order)
@@ -234,6 +239,7 @@ def lay_out(
         n_train=len(train),
         n_validation=len(validation),
         labels=labels,
+        train_strata=train_strata,
         target=target,
         strata=_strata_in_words(by, target, train, fingerprint, order_seed, min_per_class),
         left_out=left_out or {},

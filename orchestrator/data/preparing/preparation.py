@@ -23,7 +23,7 @@ import numpy as np
 import pyarrow as pa
 
 from orchestrator import __version__
-from orchestrator.data.manifest import TRAIN, VALIDATION, Manifest, PartFile, write_manifest
+from orchestrator.data.manifest import STRATA, TRAIN, VALIDATION, Manifest, PartFile, write_manifest
 from orchestrator.data.preparing import remote_target, work_folder
 from orchestrator.data.preparing.label_pass import PrepareOptions, n_rows_of, read_layout, request_of
 from orchestrator.data.preparing.layout import COUNTED_FRACTIONS, Layout
@@ -302,10 +302,13 @@ def _check_space(work: Path, n_rows: int, plan: _Plan) -> None:
 
 def _write_rest(work: Path, layout: Layout, manifest: Manifest) -> None:
     """Labels by place, then the manifest, and away with what only the making needed."""
-    for split, part in ((TRAIN, layout.labels[: layout.n_train]), (VALIDATION, layout.labels[layout.n_train :])):
-        path = work / f"{split}_labels.npy"
-        np.save(path, part)
-        sync(path)
+    by_place = {f"{TRAIN}_labels.npy": layout.labels[: layout.n_train]}
+    by_place[f"{VALIDATION}_labels.npy"] = layout.labels[layout.n_train :]
+    if layout.train_strata is not None:
+        by_place[STRATA] = layout.train_strata
+    for name, ids in by_place.items():
+        np.save(work / name, ids)
+        sync(work / name)
     shutil.rmtree(work / work_folder.SPILL, ignore_errors=True)
     for name in (work_folder.PLACES, work_folder.PLAN):
         (work / name).unlink(missing_ok=True)
