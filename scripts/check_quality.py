@@ -32,11 +32,11 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from orchestrator.data.findings import LookOptions, look_through
-from orchestrator.data.findings_store import read_pictures
+from orchestrator.data.findings.labels import add_label_noise
+from orchestrator.data.findings.look import LookOptions, look_through
+from orchestrator.data.findings.store import read_pictures
 from orchestrator.data.formats import open_rows
 from orchestrator.data.images import ImageReader, decode_rgb
-from orchestrator.data.label_findings import add_label_noise
 from orchestrator.data.manifest import TRAIN, VALIDATION, Manifest
 from orchestrator.data.preparing.preparation import PrepareOptions, prepare_folder
 from orchestrator.quality.findings import Findings

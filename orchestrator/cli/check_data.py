@@ -76,9 +76,9 @@ def check_data_command(
 def _judge_labels(
     spec: ExperimentSpec, data: PreparedData, model: str, n_rows: int, max_seconds: float, narrator: Narrator
 ) -> Findings:
-    from orchestrator.data.findings import LookOptions, look_through
-    from orchestrator.data.findings_store import read_findings
-    from orchestrator.data.label_findings import add_label_noise
+    from orchestrator.data.findings.labels import add_label_noise
+    from orchestrator.data.findings.look import LookOptions, look_through
+    from orchestrator.data.findings.store import read_findings
     from orchestrator.errors import UsageError
     from orchestrator.training.loop import default_device
     from orchestrator.training.out_of_fold import out_of_fold_probabilities

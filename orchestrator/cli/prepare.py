@@ -140,8 +140,8 @@ def prepare_command(
 
 def _look_through(output: str, manifest: Manifest, image: str) -> Findings | None:
     """What is wrong with the rows; None where they went to a store, which is not read back."""
-    from orchestrator.data.findings import LookOptions, look_through
-    from orchestrator.data.findings_store import read_findings
+    from orchestrator.data.findings.look import LookOptions, look_through
+    from orchestrator.data.findings.store import read_findings
 
     narrator, folder = Narrator(), Path(output.removeprefix("file://")).expanduser()
     if not folder.is_dir():

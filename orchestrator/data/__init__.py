@@ -1,5 +1,8 @@
-"""From a data source to arrays every worker can map: read, check, fingerprint, split, once per content.
+"""From a source to rows every worker reads: the same rows everywhere, in an order of which every fraction is a prefix.
 
-`prepared` is the door: `prepare` in the driver, `open_prepared` in the workers (numpy only). `source` says what a
-source is; `parquet` and `digits` are the two there are.
+rows.py         what a source of rows is            formats/      the sources there are
+preparing/      a source becomes a prepared folder  findings/     what is wrong with its rows
+manifest.py     what a prepared folder says         splits.py, decoded.py, images.py   reading it
+prepared.py     the door: `prepare` in the driver, `open_prepared` in the workers
+stores/         where bytes lie                     versioning/   which data it was
 """

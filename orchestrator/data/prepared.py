@@ -24,8 +24,8 @@ from typing import BinaryIO
 import numpy as np
 
 from orchestrator.data.decoded import DecodedImages, image_shape
-from orchestrator.data.findings import LookOptions, look_through
-from orchestrator.data.findings_store import FINDINGS, PICTURES, read_findings
+from orchestrator.data.findings.look import LookOptions, look_through
+from orchestrator.data.findings.store import FINDINGS, PICTURES, read_findings
 from orchestrator.data.formats import check_rows, open_rows
 from orchestrator.data.images import ImageReader, ImageShape
 from orchestrator.data.manifest import (

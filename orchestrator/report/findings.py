@@ -12,7 +12,7 @@ from functools import cache
 from jinja2 import Environment, StrictUndefined, Template
 
 from orchestrator.quality.findings import Example, Finding, Findings, NoiseSummary, Where
-from orchestrator.report.markdown import _escape, _table
+from orchestrator.report.markdown import escape, markdown_table
 from orchestrator.report.wording import plain_table
 
 Pictures = Mapping[tuple[str, int], bytes]
@@ -112,15 +112,15 @@ def findings_text(findings: Findings) -> str:
 def findings_markdown(findings: Findings) -> str:
     """The same as Markdown, with the first few examples of each kind in words."""
     parts = [
-        f"### Data quality: {_STATUS[findings.status]}{_escape(_headline(findings))}",
-        _table(HEADER, [_row(each) for each in findings.findings]),
-        _escape(_scope(findings)),
+        f"### Data quality: {_STATUS[findings.status]}{escape(_headline(findings))}",
+        markdown_table(HEADER, [_row(each) for each in findings.findings]),
+        escape(_scope(findings)),
     ]
     if findings.noise is not None:
-        parts += [_escape(line) for line in _noise_lines(findings.noise)]
+        parts += [escape(line) for line in _noise_lines(findings.noise)]
     for finding in _worst_first(findings):
         if finding.examples:
-            lines = [f"- {_escape(_in_words(example))}" for example in finding.examples[:_MOST_IN_TEXT]]
+            lines = [f"- {escape(_in_words(example))}" for example in finding.examples[:_MOST_IN_TEXT]]
             parts.append("\n".join([f"**{finding.kind}**, the worst:", "", *lines]))
     return "\n\n".join(parts) + "\n"
 

@@ -25,44 +25,46 @@ def verdict_markdown(verdict: Verdict, outcome: Outcome | None = None) -> str:
     best, metric = verdict.best, verdict.metric
     parts = [
         f"**{verdict.kind}, probability {verdict.probability:.2f}** "
-        f"({verdict.confidence:.2f} asked for): {_escape(verdict.reason)}",
-        f"Next: {_escape(wording.next_step(verdict, outcome))}",
+        f"({verdict.confidence:.2f} asked for): {escape(verdict.reason)}",
+        f"Next: {escape(wording.next_step(verdict, outcome))}",
     ]
     if outcome is not None:
-        parts.append(_section("What came of it", _table(wording.OUTCOME_HEADER, wording.outcome_rows(outcome, metric))))
+        parts.append(
+            _section("What came of it", markdown_table(wording.OUTCOME_HEADER, wording.outcome_rows(outcome, metric)))
+        )
     if verdict.vetoes:
-        vetoes = [
-            f"- **{_escape(v.name)}**: {_escape(v.reason)}. Way out: {_escape(v.way_out)}" for v in verdict.vetoes
-        ]
+        vetoes = [f"- **{escape(v.name)}**: {escape(v.reason)}. Way out: {escape(v.way_out)}" for v in verdict.vetoes]
         parts.append(_section("Held back by", "\n".join(vetoes)))
     rows = [wording.candidate_row(forecast, metric) for forecast in verdict.candidates]
     parts.append(
         _section(
             "Candidates",
-            _table(wording.candidate_header(verdict), rows)
+            markdown_table(wording.candidate_header(verdict), rows)
             + f"\n\nMedians with 90% intervals; P is the probability of at least "
             f"{wording.gain_per_dollar(verdict.threshold, metric)}. "
-            f"Baseline {wording.metric_value(verdict.baseline, metric)} ({_escape(verdict.baseline_source)}).",
+            f"Baseline {wording.metric_value(verdict.baseline, metric)} ({escape(verdict.baseline_source)}).",
         )
     )
     items = [(item.name, _STATUS[item.status], item.evidence) for item in verdict.checklist]
-    parts.append(_section("Checklist", _table(("item", "status", "evidence"), items)))
-    parts.append(_section(f"Bill of {_escape(str(best.candidate))}", _bill_markdown(best.bill)))
+    parts.append(_section("Checklist", markdown_table(("item", "status", "evidence"), items)))
+    parts.append(_section(f"Bill of {escape(str(best.candidate))}", _bill_markdown(best.bill)))
     if purchases := bill.purchase_rows(verdict):
-        parts.append(_section("Purchase options", _table(bill.PURCHASE_HEADER, purchases)))
+        parts.append(_section("Purchase options", markdown_table(bill.PURCHASE_HEADER, purchases)))
     if best.bill.sensitivities:
-        moving = _table(bill.SENSITIVITY_HEADER, bill.sensitivity_rows(best.bill))
+        moving = markdown_table(bill.SENSITIVITY_HEADER, bill.sensitivity_rows(best.bill))
         parts.append(_section("What moves the total", moving))
     if verdict.scaling is not None:
-        workers = _table(wording.WORKERS_HEADER, wording.workers_rows(verdict.scaling))
-        findings = "\n".join(f"- {_escape(finding)}" for finding in verdict.scaling.findings)
-        parts.append(_section(f"Workers for {_escape(best.candidate.model)}", f"{workers}\n\n{findings}"))
+        workers = markdown_table(wording.WORKERS_HEADER, wording.workers_rows(verdict.scaling))
+        findings = "\n".join(f"- {escape(finding)}" for finding in verdict.scaling.findings)
+        parts.append(_section(f"Workers for {escape(best.candidate.model)}", f"{workers}\n\n{findings}"))
     if verdict.data_path is not None:
-        found = "\n".join(f"- {_escape(line)}" for line in verdict.data_path.lines)
+        found = "\n".join(f"- {escape(line)}" for line in verdict.data_path.lines)
         parts.append(
-            _section("Is it the data?", f"{_table(verdict.data_path.header, verdict.data_path.rows)}\n\n{found}")
+            _section(
+                "Is it the data?", f"{markdown_table(verdict.data_path.header, verdict.data_path.rows)}\n\n{found}"
+            )
         )
-    changes = "\n".join(f"- {_escape(line)}" for line in wording.what_would_change(verdict))
+    changes = "\n".join(f"- {escape(line)}" for line in wording.what_would_change(verdict))
     parts.append(_section("What would change it", changes))
     parts.append(_evidence(verdict))
     return "\n\n".join(parts) + "\n"
@@ -113,8 +115,8 @@ def bill_text(forecast: CandidateForecast) -> str:
 
 
 def _bill_markdown(of: Bill) -> str:
-    table = _table(bill.BILL_HEADER, [cells for cells, _ in bill.bill_rows(of)])
-    return "\n\n".join([table, *map(_escape, (*bill.bill_sentences(of), *of.warnings))])
+    bill_table = markdown_table(bill.BILL_HEADER, [cells for cells, _ in bill.bill_rows(of)])
+    return "\n\n".join([bill_table, *map(escape, (*bill.bill_sentences(of), *of.warnings))])
 
 
 def _bill_lines(of: Bill) -> list[str]:
@@ -144,7 +146,7 @@ def comparison_text(left_name: str, left: Verdict, right_name: str, right: Verdi
 
 def comparison_markdown(left_name: str, left: Verdict, right_name: str, right: Verdict) -> str:
     """Two verdicts side by side."""
-    return _table(("", left_name, right_name), bill.comparison_rows(left, right))
+    return markdown_table(("", left_name, right_name), bill.comparison_rows(left, right))
 
 
 def _evidence(verdict: Verdict) -> str:
@@ -160,12 +162,12 @@ def _section(title: str, body: str) -> str:
     return f"### {title}\n\n{body}"
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(cell if cell == '---' else _escape(cell) for cell in line)} |" for line in lines)
+    return "\n".join(f"| {' | '.join(cell if cell == '---' else escape(cell) for cell in line)} |" for line in lines)
 
 
-def _escape(text: str) -> str:
+def escape(text: str) -> str:
     """Text that Markdown and HTML take literally, on one line."""
     flat = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"([\\`*_\[\]|~])", r"\\\1", flat)

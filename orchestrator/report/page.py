@@ -16,7 +16,7 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
-from orchestrator.data.findings_store import read_findings, read_pictures
+from orchestrator.data.findings.store import read_findings, read_pictures
 from orchestrator.errors import DataError
 from orchestrator.intervals import format_usd
 from orchestrator.ports import ReviewPage

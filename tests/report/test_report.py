@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from orchestrator.data.findings_store import write_findings
+from orchestrator.data.findings.store import write_findings
 from orchestrator.quality.findings import Example, Finding, Findings, Where
 from orchestrator.report import figures, wording
 from orchestrator.report.markdown import verdict_markdown, verdict_text

@@ -11,9 +11,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from orchestrator.data.findings.thumbnails import Thumbnails
 from orchestrator.data.manifest import TRAIN, VALIDATION
 from orchestrator.data.rows import SOURCE_ROW
-from orchestrator.data.thumbnails import Thumbnails
 from orchestrator.quality.duplicates import THUMBNAIL_SIDE, is_blank, perceptual_hash, thumbnails
 
 HashArray = npt.NDArray[np.uint64]

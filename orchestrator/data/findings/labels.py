@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from orchestrator.data.findings_store import write_findings
+from orchestrator.data.findings.row_access import RowAccess
+from orchestrator.data.findings.store import write_findings
 from orchestrator.data.images import ImageReader
 from orchestrator.data.manifest import TRAIN, Manifest
-from orchestrator.data.row_access import RowAccess
 from orchestrator.quality.findings import Example, Finding, Findings, NoiseSummary, noise_status
 from orchestrator.quality.label_noise import (
     NoiseEstimate,

@@ -20,15 +20,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from orchestrator.data import conclusions
-from orchestrator.data.findings_store import write_findings
+from orchestrator.data.findings import conclusions
+from orchestrator.data.findings.row_access import RowAccess, class_ids
+from orchestrator.data.findings.row_digests import digest_rows
+from orchestrator.data.findings.scan import ImageNotes, RowNotes
+from orchestrator.data.findings.store import write_findings
+from orchestrator.data.findings.thumbnails import find_image_column, look_at
 from orchestrator.data.images import ImageReader
 from orchestrator.data.manifest import TRAIN, VALIDATION, Manifest
-from orchestrator.data.row_access import RowAccess, class_ids
-from orchestrator.data.row_digests import digest_rows
 from orchestrator.data.rows import SOURCE_ROW
-from orchestrator.data.scan import ImageNotes, RowNotes
-from orchestrator.data.thumbnails import find_image_column, look_at
 from orchestrator.errors import DataError
 from orchestrator.quality.findings import Findings
 

@@ -15,15 +15,15 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from orchestrator.data import findings as module
-from orchestrator.data.findings import LookOptions, look_through
-from orchestrator.data.findings_store import FINDINGS, read_findings, read_pictures, write_findings
+from orchestrator.data.findings import look as module
+from orchestrator.data.findings.labels import add_label_noise
+from orchestrator.data.findings.look import LookOptions, look_through
+from orchestrator.data.findings.row_access import RowAccess, class_ids
+from orchestrator.data.findings.row_digests import digest_column, digest_rows
+from orchestrator.data.findings.store import FINDINGS, read_findings, read_pictures, write_findings
 from orchestrator.data.images import ImageReader
-from orchestrator.data.label_findings import add_label_noise
 from orchestrator.data.manifest import TRAIN, VALIDATION, Manifest
 from orchestrator.data.preparing.preparation import PrepareOptions, prepare_folder
-from orchestrator.data.row_access import RowAccess, class_ids
-from orchestrator.data.row_digests import digest_column, digest_rows
 from orchestrator.errors import DataError
 from orchestrator.quality.findings import Example, Findings
 

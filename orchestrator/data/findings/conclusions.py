@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from orchestrator.data.findings.row_access import RowAccess
+from orchestrator.data.findings.scan import HashArray, ImageNotes, Place, RowNotes
 from orchestrator.data.manifest import TRAIN, VALIDATION, Manifest
-from orchestrator.data.row_access import RowAccess
-from orchestrator.data.scan import HashArray, ImageNotes, Place, RowNotes
 from orchestrator.errors import DataError
 from orchestrator.quality.duplicates import MIN_IMAGE_SIDE, equal_to, groups_of, in_conflict, near_pairs
 from orchestrator.quality.findings import Example, Finding, Findings, Kind, Status, balance_finding, leak_status
