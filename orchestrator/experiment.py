@@ -50,7 +50,7 @@ from orchestrator.results import (
     TrialResult,
     Verdict,
 )
-from orchestrator.spec import ExperimentSpec, TrialSpec, trial_key
+from orchestrator.spec import ExperimentSpec, TrialSpec, evidence_scope, trial_key
 from orchestrator.subsets import subset_size
 
 Render = Callable[[ExperimentSpec, DataSummary, Evidence, Verdict], ReviewPage]
@@ -146,9 +146,8 @@ def _probe(experiment: Experiment, runner: TrialRunner, trials: tuple[TrialSpec,
         if measurement is None:
             return
         loader_workers = spec.resources.loader_workers
-        probe = IngestProbe(
-            model=model, fingerprint=fingerprint, loader_workers=loader_workers, measurement=measurement
-        )
+        scope = evidence_scope(spec, fingerprint, model)
+        probe = IngestProbe(model=model, scope=scope, loader_workers=loader_workers, measurement=measurement)
         experiment.journal.append("ingest", probe)
         experiment.console.say(
             f"data path of {model}: the loader gives {rate_text(measurement.loader.samples_per_s)} samples/s, "
@@ -161,7 +160,10 @@ _PROBED_BATCHES = 50
 
 
 def _still_holds(probe: IngestProbe, spec: ExperimentSpec, fingerprint: str) -> bool:
-    return (probe.fingerprint, probe.loader_workers) == (fingerprint, spec.resources.loader_workers)
+    if probe.model not in {model.name for model in spec.models}:
+        return False
+    of_now = (evidence_scope(spec, fingerprint, probe.model), spec.resources.loader_workers)
+    return (probe.scope, probe.loader_workers) == of_now
 
 
 class _Recorder:

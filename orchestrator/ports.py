@@ -39,7 +39,8 @@ class IngestProbe:
     """What one worker's data path and step were measured to be, with one model."""
 
     model: str
-    fingerprint: str
+    scope: str
+    """`spec.evidence_scope`: the data, the model and how it is trained."""
     loader_workers: int
     measurement: IngestMeasurement
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import time
 from collections.abc import Iterator
@@ -61,7 +62,7 @@ Examples:
     type=click.FloatRange(0, 1, max_open=True),
     default=0.01,
     show_default=True,
-    help="Share of rows that may be left out for that.",
+    help="Share of images that may be broken: left out, or told of.",
 )
 @click.option("--no-findings", is_flag=True, help="Do not look for duplicates, leakage and broken rows afterwards.")
 @click.option(
@@ -134,11 +135,11 @@ def prepare_command(
     )
     reading = {"image": image, "files": files, "format": input_format}
     manifest = _prepare(options, output, reading, cache_dir, on_ray=on_ray)
-    findings = None if no_findings else _look_through(output, manifest, image)
+    findings = None if no_findings else _look_through(output, manifest, image, max_undecodable)
     click.echo(_answer(manifest, findings, output, form))
 
 
-def _look_through(output: str, manifest: Manifest, image: str) -> Findings | None:
+def _look_through(output: str, manifest: Manifest, image: str, max_undecodable: float) -> Findings | None:
     """What is wrong with the rows; None where they went to a store, which is not read back."""
     from orchestrator.data.findings.look import LookOptions, look_through
     from orchestrator.data.findings.store import read_findings
@@ -149,7 +150,7 @@ def _look_through(output: str, manifest: Manifest, image: str) -> Findings | Non
         return None
     column = image if image in manifest.columns else None
     return read_findings(folder) or look_through(
-        folder, manifest, LookOptions(image=column, max_undecodable=1.0), say=narrator.say
+        folder, manifest, LookOptions(image=column, max_undecodable=max_undecodable), say=narrator.say
     )
 
 
@@ -312,4 +313,4 @@ def _subsets(manifest: Manifest) -> list[dict[str, Any]]:
 
 
 def _next(output: str) -> str:
-    return f"python -m orchestrator sweep CONFIG data.source={output}"
+    return f"python -m orchestrator sweep CONFIG {shlex.quote(f'data.source={output}')}"

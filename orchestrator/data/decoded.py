@@ -34,6 +34,10 @@ STATISTICS_ROWS = 2048
 over CIFAR-10's pixels differs from that of all rows by less than 0.3% of the standard deviation."""
 
 
+_GROUPS_AT_ONCE = 64
+"""Row groups after which images of several sizes are told, rather than when all are decoded."""
+
+
 class DecodedImages:
     """All images of a split as an array that fills itself. Indexed by places."""
 
@@ -51,7 +55,6 @@ class DecodedImages:
         self.array: npt.NDArray[np.generic] = np.memmap(
             self.content, dtype=shape.dtype, mode="r", shape=(len(split), *shape.shape)
         )
-        self._stops = np.array([group.places.stop for group in split.row_groups])
         self._is_complete = bool(self._done.all())
 
     def __len__(self) -> int:
@@ -65,8 +68,7 @@ class DecodedImages:
 
     def missing_groups(self, places: IntArray) -> list[int]:
         """Row groups that hold some of these places and are not decoded yet."""
-        groups = np.unique(np.searchsorted(self._stops, places, side="right"))
-        return [int(group) for group in groups if not self._done[group]]
+        return [int(group) for group in self._split.groups_of(places) if not self._done[group]]
 
     def ensure(self, places: IntArray, *, threads: int = 1) -> int:
         """Decode what is not decoded yet of these places.
@@ -83,8 +85,10 @@ class DecodedImages:
         self._require_space(missing)
         before, bad = self._split.counter.n_bytes, BadImages(self._reader.column)
         with ThreadPoolExecutor(threads) as pool:
-            for found in pool.map(self._decode_group, missing):
-                bad.add(found)
+            for start in range(0, len(missing), _GROUPS_AT_ONCE):
+                for found in pool.map(self._decode_group, missing[start : start + _GROUPS_AT_ONCE]):
+                    bad.add(found)
+                bad.check_sizes(self.image.shape)
         bad.check(self.image.shape)
         self._is_complete = bool(self._done.all())
         return self._split.counter.n_bytes - before

@@ -84,6 +84,10 @@ class BadImages:
                 f"of the source; row {row}: {reason}); repair or remove these rows, or leave them out with "
                 "`prepare --drop-undecodable`"
             )
+        self.check_sizes(expected)
+
+    def check_sizes(self, expected: tuple[int, ...]) -> None:
+        """Refuse images of several sizes. Raises DataError."""
         if self._odd_rows:
             shown = ", ".join(f"{width} x {height}: {n:,}" for (height, width), n in self._sizes.most_common(5))
             raise DataError(
@@ -173,14 +177,15 @@ def undecodable_rows(rows: RowSource, column: str) -> npt.NDArray[np.bool_]:
     """
     reader = ImageReader.of(rows.schema, column, None)
     broken = np.zeros(sum(piece.n_rows for piece in rows.pieces), dtype=bool)
-    if reader.raw is not None:
-        return broken
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         for piece in rows.pieces:
             row = piece.first_row
             for batch in rows.read(piece):
-                images = batch.column(batch.schema.get_field_index(column)).to_pylist()
-                broken[row : row + len(images)] = list(pool.map(_is_broken, images))
+                images = batch.column(batch.schema.get_field_index(column))
+                if reader.raw is not None:
+                    broken[row : row + len(images)] = images.is_null().to_numpy(zero_copy_only=False)
+                else:
+                    broken[row : row + len(images)] = list(pool.map(_is_broken, images.to_pylist()))
                 row += len(images)
     return broken
 
@@ -216,16 +221,29 @@ def _raw_shape(field: pa.Field) -> ImageShape | None:
     metadata = field.metadata or {}
     if not pa.types.is_fixed_size_binary(field.type) or b"shape" not in metadata:
         return None
-    shape = tuple(int(side) for side in metadata[b"shape"].decode().split(","))
-    dtype = np.dtype(metadata.get(b"dtype", b"uint8").decode())
-    largest = float(np.iinfo(dtype).max) if dtype.kind in "iu" else 1.0
-    return ImageShape(shape=shape, dtype=dtype.name, scale=float(metadata.get(b"scale", largest)))
+    told = {name.decode(): value.decode() for name, value in metadata.items()}
+    try:
+        shape = tuple(int(side) for side in told["shape"].split(","))
+        dtype = np.dtype(told.get("dtype", "uint8"))
+        scale = float(told.get("scale", np.iinfo(dtype).max if dtype.kind in "iu" else 1.0))
+    except (TypeError, ValueError) as error:
+        raise DataError(f"column {field.name!r}: its metadata {told} do not describe a tensor ({error})") from error
+    found = ImageShape(shape=shape, dtype=dtype.name, scale=scale)
+    if len(shape) != 3 or found.n_bytes != field.type.byte_width:
+        raise DataError(
+            f"column {field.name!r}: metadata {told} describe {found.n_bytes} bytes of {dtype.name}, and a row has "
+            f"{field.type.byte_width}; write shape as channels,height,width of what is stored"
+        )
+    return found
 
 
 def _raw_array(images: pa.ChunkedArray, raw: ImageShape) -> npt.NDArray[np.generic]:
     """Fixed-size bytes as an array, without a Python object per row. Raises DataError: a null."""
     if images.null_count:
-        raise DataError(f"{images.null_count:,} images are null; remove these rows")
+        raise DataError(
+            f"{images.null_count:,} images are null; remove these rows, or leave them out with "
+            "`prepare --drop-undecodable`"
+        )
     column = images.combine_chunks() if isinstance(images, pa.ChunkedArray) else images
     if isinstance(column, pa.ChunkedArray):  # an empty one has no chunk to combine
         return np.empty((0, *raw.shape), raw.dtype)

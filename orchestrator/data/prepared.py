@@ -197,21 +197,24 @@ def _prepare(data: DataSpec, cache_dir: Path, say: Callable[[str], None]) -> Pat
     root = cache_dir / f"{rows.fingerprint}-{digest(shaped_by)}"
     if root.exists():
         try:
-            open_prepared(root)
+            found = open_prepared(root)
         except DataError as error:
             say(f"{error}; preparing it anew")
             shutil.rmtree(root)
         else:
+            _look_in_passing(root, found.manifest, say)
             return root
     manifest = prepare_folder(rows, root, options, say=say)
     made = manifest.summary
     say(f"prepared {made.n_rows:,} rows, {len(made.class_counts)} classes, fingerprint {made.fingerprint}")
-    try:
-        look_through(root, manifest, LookOptions(max_images=_LOOKED_AT_IN_PASSING, max_undecodable=0.0), say=say)
-    except DataError:
-        shutil.rmtree(root)
-        raise
+    _look_in_passing(root, manifest, say)
     return root
+
+
+def _look_in_passing(root: Path, manifest: Manifest, say: Callable[[str], None]) -> None:
+    """Look through the head of the order, unless somebody did. Raises DataError: images that cannot be decoded."""
+    if read_findings(root) is None:
+        look_through(root, manifest, LookOptions(max_images=_LOOKED_AT_IN_PASSING, max_undecodable=0.0), say=say)
 
 
 def _enter(data: DataSpec, cache_dir: Path) -> Path:
@@ -247,12 +250,12 @@ def _copy_findings(where: Location, root: Path) -> None:
 
 def _require_same_options(data: DataSpec, manifest: Manifest) -> None:
     asked = {
-        "label": (data.label, manifest.label),
+        "label": (data.label, manifest.label or data.label),
         "validation_fraction": (data.validation_fraction, manifest.validation_fraction),
         "stratify": (list(data.stratify), list(manifest.stratify)),
         "min_per_class": (data.min_per_class, manifest.min_per_class),
     }
-    if data.stratify:
+    if data.stratify or not manifest.is_classification:
         asked["bins"] = (data.bins, manifest.bins)
     faults = [
         Fault(
@@ -272,18 +275,28 @@ class _Files:
     """Opens the files of a folder by name. Pickles, so that loader processes can read too."""
 
     where: Location
+    manifest: bytes
+    """As it was when the folder was opened."""
 
     def __call__(self, name: str) -> BinaryIO:
         file = self.where.child(name)
         if file.is_local:
+            self._check_manifest()
             return Path(file.path).open("rb", buffering=0)
         opened: BinaryIO = stored_file(file).open()
         return opened
 
+    def _check_manifest(self) -> None:
+        """Refuse rows that were prepared again since: their labels would be those of the rows before."""
+        path = Path(self.where.child(MANIFEST).path)
+        if path.read_bytes() != self.manifest:
+            raise DataError(f"{self.where.uri}: was prepared again after it was opened; run the command again")
+
 
 def _opener(root: Path) -> _Files:
     origin = root / _ORIGIN
-    return _Files(resolve(origin.read_text(encoding="utf-8") if origin.exists() else str(root)))
+    where = resolve(origin.read_text(encoding="utf-8") if origin.exists() else str(root))
+    return _Files(where, (root / MANIFEST).read_bytes())
 
 
 def _labels(path: Path, n_rows: int) -> np.ndarray:

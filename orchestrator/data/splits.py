@@ -88,9 +88,12 @@ class Split:
 
     def groups_of(self, places: IntArray) -> IntArray:
         """Indices into `row_groups` that hold these places, rising."""
-        stops = np.array([group.places.stop for group in self.row_groups])
-        found: IntArray = np.unique(np.searchsorted(stops, places, side="right"))
+        found: IntArray = np.unique(np.searchsorted(self._stops, places, side="right"))
         return found
+
+    @cached_property
+    def _stops(self) -> IntArray:
+        return np.array([group.places.stop for group in self.row_groups], dtype=np.int64)
 
     def read_group(self, index: int, columns: Sequence[str]) -> pa.Table:
         """Columns of one row group. Raises DataError: damaged."""

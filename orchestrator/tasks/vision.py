@@ -158,4 +158,10 @@ def image_classification(context: TaskContext) -> ImageClassification:
     """The task factory that configs name."""
     if context.data is None:
         raise TaskError("image_classification needs images: set data.source to a Parquet folder or sklearn:digits")
+    manifest = context.data.manifest
+    if not manifest.is_classification:
+        raise TaskError(
+            f"image_classification needs classes, and data.label {manifest.label!r} holds none ({manifest.strata}); "
+            "name a column of whole numbers or text, or bring a task of your own for measurements"
+        )
     return ImageClassification(context.data)

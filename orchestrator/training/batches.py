@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -113,6 +114,7 @@ class Loader:
         self._run, self._collate = run, collate or default_collate
         n_rows = len(dataset)  # type: ignore[arg-type]  # map-style data sets have a length
         self._rows = dataset if isinstance(dataset, Rows) else Rows(dataset, np.arange(n_rows), None)
+        self._epochs = _EveryEpoch(run, self._rows)
         self._processes: DataLoader[Any] | None = None
 
     def __len__(self) -> int:
@@ -133,37 +135,52 @@ class Loader:
 
     def _batches(self) -> Iterator[Any]:
         if self._run.loader_workers == 0:
-            return (self._collate(self._rows.__getitems__(places)) for places in self._epoch())
+            return (self._collate(self._rows.__getitems__(places)) for places in self._epochs)
         if self._processes is None:
             self._processes = DataLoader(
                 self._rows,
-                batch_sampler=_EveryEpoch(self._epoch),
+                batch_sampler=self._epochs,
                 collate_fn=self._collate,
                 num_workers=self._run.loader_workers,
                 prefetch_factor=_BATCHES_AHEAD,
                 persistent_workers=True,
                 pin_memory=self._run.device.type == "cuda",
+                multiprocessing_context=_fork_server(),
             )
         return iter(self._processes)
 
-    def _epoch(self) -> ShardedBatches:
+    def close(self) -> None:
+        """End the loader's processes now: left to the garbage collector, they end within some later trial's time."""
+        self._processes = None
+
+
+def _fork_server() -> Any:
+    """Processes forked off a small one that holds torch: a worker of Ray has threads, which no fork survives."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch", "orchestrator.training.batches"])
+    return context
+
+
+class _EveryEpoch(Sampler[Any]):
+    """The batches of whatever epoch it is when a new pass begins, for a loader whose processes outlive an epoch.
+
+    It knows the run and not the loader: without a cycle, closing the loader ends its processes at once.
+    """
+
+    def __init__(self, run: TrainingRun, rows: Rows) -> None:
+        self._run, self._rows = run, rows
+
+    def of_now(self) -> ShardedBatches:
         run, rows = self._run, self._rows
         return ShardedBatches(
             len(rows), run.training.global_batch_size, run.rank, run.world_size, run.seed, run.epoch, rows.labels
         )
 
-
-class _EveryEpoch(Sampler[Any]):
-    """The batches of whatever epoch it is when a new pass begins, for a loader whose processes outlive an epoch."""
-
-    def __init__(self, epoch: Callable[[], ShardedBatches]) -> None:
-        self._epoch = epoch
-
     def __iter__(self) -> Iterator[Any]:
-        return iter(self._epoch())
+        return iter(self.of_now())
 
     def __len__(self) -> int:
-        return len(self._epoch())
+        return len(self.of_now())
 
 
 def _to_device(batch: Any, device: torch.device) -> Any:

@@ -52,10 +52,13 @@ def train(
         started_at=started_at,
         loader_workers=request.spec.resources.loader_workers,
     )
-    if isinstance(task, SupervisedTask):
-        fit(run, task, datasets)
-    else:
-        task.train(run)
+    try:
+        if isinstance(task, SupervisedTask):
+            fit(run, task, datasets)
+        else:
+            task.train(run)
+    finally:
+        run.close()
     return run.finish(), run.final_model_state()
 
 

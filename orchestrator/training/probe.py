@@ -137,7 +137,7 @@ def probe(
         storage = _storage(_sizes(beside) if stayed else sizes, per_sample, forget_files, budget_s, missing)
         if stayed and storage is not None:
             missing.append("storage was read from other files of the same disk, for these stay in memory")
-    return IngestMeasurement(
+    measured = IngestMeasurement(
         device=str(device),
         batch_size=len(held[1]),
         compute=compute,
@@ -154,6 +154,8 @@ def probe(
         host_memory_bytes=available_bytes(),
         not_measured=tuple(missing),
     )
+    run.close()
+    return measured
 
 
 def _sizes(files: Sequence[Path]) -> dict[Path, int]:

@@ -84,6 +84,7 @@ class TrainingRun:
         self._checkpoint_bytes = 0
         self._resumed_wall_time_s = 0.0
         self._n_train = 0
+        self._loaders: list[Loader] = []
         torch.manual_seed(seed)
 
     @property
@@ -129,7 +130,13 @@ class TrainingRun:
     def loader(self, dataset: Dataset[Any]) -> Loader:
         """Batches of this rank, reshuffled every epoch; the global batch stays constant over worker counts."""
         self._n_train = self._n_train or len(dataset)  # type: ignore[arg-type]  # map-style data sets have a length
-        return Loader(self, dataset, self._datasets.collate)
+        self._loaders.append(Loader(self, dataset, self._datasets.collate))
+        return self._loaders[-1]
+
+    def close(self) -> None:
+        """End the loaders' processes, if there are any."""
+        for loader in self._loaders:
+            loader.close()
 
     def prepare(self, model: nn.Module, *stateful: Any) -> nn.Module:
         """Move the model to its device, resume it, and make it data-parallel on two workers and more.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -17,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
+from PIL import Image
 
 from orchestrator.cli.prepare import prepare_command
 from orchestrator.data.manifest import MANIFEST, read_manifest
@@ -26,11 +28,12 @@ ROOT = Path(__file__).parents[2]
 
 
 def write_source(folder: Path, n: int = 600, row_bytes: int = 3000, **columns: Any) -> Path:
-    """Two Parquet files of random bytes with a class and a measurement."""
+    """Two Parquet files of images of noise with a class and a measurement."""
     rng = np.random.default_rng(0)
+    side = round((row_bytes / 3) ** 0.5)
     table = pa.table({
         "id": range(n),
-        "image": [rng.bytes(row_bytes) for _ in range(n)],
+        "image": [_png(rng.integers(0, 256, (side, side, 3), np.uint8)) for _ in range(n)],
         "label": rng.choice(["cat", "dog", "owl"], n, p=[0.6, 0.3, 0.1]).tolist(),
         "price": rng.lognormal(size=n),
         **columns,
@@ -39,6 +42,12 @@ def write_source(folder: Path, n: int = 600, row_bytes: int = 3000, **columns: A
     pq.write_table(table.slice(0, n // 3), folder / "a.parquet", row_group_size=100)
     pq.write_table(table.slice(n // 3), folder / "b.parquet", row_group_size=100)
     return folder
+
+
+def _png(pixels: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "png")
+    return buffer.getvalue()
 
 
 def prepare(tmp_path: Path, *words: str) -> Result:
@@ -148,7 +157,7 @@ def test_rows_that_are_left_out_are_told(tmp_path: Path) -> None:
 
     result = prepare(tmp_path, "--label", "half", "--drop-missing-labels", "--id", "key", "--drop-duplicates")
 
-    assert "left out:      200 rows: label is missing, 7 rows: key is another row's" in result.stdout
+    assert "left out:      200 rows: label is missing, 3 rows: key is another row's" in result.stdout
 
 
 @pytest.mark.parametrize(
@@ -224,3 +233,36 @@ def test_a_process_killed_at_any_moment_is_gone_on_with_to_the_same_bytes(tmp_pa
     assert content_of(tmp_path / "out") == expected
     assert read_manifest(tmp_path / "out").counts_at == summary.counts_at
     assert not (tmp_path / ".preparing-out").exists()
+
+
+def break_images(tmp_path: Path, n_broken: int) -> None:
+    path = tmp_path / "source" / "a.parquet"
+    table = pq.read_table(path)
+    images = table["image"].to_pylist()
+    images[:n_broken] = [b"no image"] * n_broken
+    pq.write_table(table.set_column(table.schema.get_field_index("image"), "image", [images]), path)
+
+
+def test_images_that_cannot_be_decoded_are_refused_told_or_left_out(tmp_path: Path) -> None:
+    write_source(tmp_path / "source")
+    break_images(tmp_path, 5)
+
+    told = prepare(tmp_path, "--label", "label")
+    refused = prepare(tmp_path, "--label", "label", "--max-undecodable", "0.005", "--overwrite", "--seed", "1")
+    left_out = prepare(tmp_path, "--label", "label", "--drop-undecodable", "--overwrite")
+    too_many = prepare(tmp_path, "--label", "label", "--drop-undecodable", "--max-undecodable", "0.005", "--overwrite")
+
+    assert "undecodable images  FAIL         5" in " ".join(told.stdout.split("\n"))
+    assert "5 of 600 images cannot be decoded (0.8%; at most 0.5% is allowed)" in str(refused.exception)
+    assert "left out:      5 rows: image cannot be decoded" in left_out.stdout
+    assert read_manifest(tmp_path / "out").summary.n_rows == 595
+    assert "5 of 600 images cannot be decoded" in str(too_many.exception)
+
+
+def test_the_first_row_of_an_id_stays_though_an_earlier_one_has_no_label(tmp_path: Path) -> None:
+    write_source(tmp_path / "source", key=[0, 0, *range(2, 600)], half=[None, *["a", "b"] * 299, "a"])
+
+    result = prepare(tmp_path, "--label", "half", "--drop-missing-labels", "--id", "key", "--drop-duplicates")
+
+    assert "left out:      1 rows: label is missing" in result.stdout
+    assert "another row's" not in result.stdout

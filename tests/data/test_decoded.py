@@ -134,6 +134,21 @@ def test_raw_tensors_are_taken_as_they_are(make_split: MakeSplit, tmp_path: Path
     assert (images.image.shape, images.image.scale) == ((2, 3, 4), 1.0)
 
 
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        ({b"shape": b"1,2,2"}, "describe 4 bytes of uint8, and a row has 5"),
+        ({b"shape": b"5,1"}, "write shape as channels,height,width"),
+        ({b"shape": b"1,5,x"}, "do not describe a tensor"),
+        ({b"shape": b"1,1,5", b"dtype": b"foo"}, "do not describe a tensor"),
+    ],
+    ids=str,
+)
+def test_metadata_that_do_not_fit_the_bytes_are_refused(metadata: dict[bytes, bytes], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        ImageReader.of(pa.schema([pa.field("image", pa.binary(5), metadata=metadata)]), "image", None)
+
+
 def test_mean_and_std_are_those_of_the_head_of_the_order(
     split: Split, pixels: Pixels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -225,6 +225,56 @@ def test_options_it_was_prepared_otherwise_with_are_told_all_at_once(by_hand: Pa
     assert "say data.validation_fraction=0.25, or prepare it again" in str(told.value)
 
 
+@pytest.mark.parametrize("option", [{"stratify": ("id",)}, {"stratify": ("id",), "bins": 20}], ids=str)
+def test_each_option_of_the_order_is_compared(by_hand: Path, cache: Path, option: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError) as told:
+        prepare(DataSpec(source=str(by_hand), validation_fraction=0.25, **option), cache, silent)
+
+    assert {fault.key for fault in told.value.faults} == {f"data.{key}" for key in option}
+
+
+def test_a_folder_that_was_prepared_again_is_entered_anew_and_never_read_with_old_labels(
+    by_hand: Path, cache: Path, tmp_path: Path
+) -> None:
+    source = DataSpec(source=str(by_hand), validation_fraction=0.25)
+    before = prepare(source, cache, silent)
+    rows = open_rows(str(tmp_path / "data"), label="label", cache_dir=tmp_path)
+    other = PrepareOptions(
+        source=str(tmp_path / "data"), label="label", validation_fraction=0.25, order_seed=3, overwrite=True
+    )
+    prepare_folder(rows, by_hand, other)
+
+    with pytest.raises(DataError, match="was prepared again after it was opened"):
+        before.train_images[np.arange(3)]
+    after = prepare(source, cache, silent)
+    assert after.root != before.root
+    labels = np.concatenate([table.column(0).to_numpy() for table in after.train.batches(["label"])])
+    assert labels.tolist() == after.train.labels.tolist()
+
+
+def test_images_of_another_size_are_decoded_for_themselves(
+    write_parquet: WriteParquet, cache: Path, random_pixels: RandomPixels
+) -> None:
+    source = str(write_parquet(random_pixels(20), np.arange(20) % 2))
+    whole = prepare(DataSpec(source=source), cache, silent)
+    small = prepare(DataSpec(source=source, image_size=(2, 3)), cache, silent)
+
+    assert whole.root == small.root
+    assert whole.train_images[np.arange(5)].shape == (5, 3, 4, 6)
+    assert small.train_images[np.arange(5)].shape == (5, 3, 2, 3)
+    assert whole.train_images[np.arange(5)].shape == (5, 3, 4, 6)
+
+
+def test_what_was_not_looked_through_before_an_interrupt_is_looked_through_the_next_time(
+    digits: PreparedData, cache: Path
+) -> None:
+    (digits.root / "findings.json").unlink()
+
+    again = prepare(DataSpec(source="sklearn:digits"), cache, silent)
+
+    assert again.summary.quality is not None
+
+
 def test_a_column_without_images_is_told_with_those_there_are(by_hand: Path, cache: Path) -> None:
     data = prepare(DataSpec(source=str(by_hand), image="imgae", validation_fraction=0.25), cache, silent)
 

@@ -209,3 +209,12 @@ def test_a_prepared_folder_that_is_gone_is_told(digits: PreparedData, tmp_path: 
 
     with pytest.raises(Exception, match="is not prepared data"):
         outcome(moved, model("linear"), fraction=0.1, epochs=1)
+
+
+def test_measurements_are_no_classes(digits: PreparedData) -> None:
+    from dataclasses import replace
+
+    bins = replace(digits, manifest=replace(digits.manifest, is_classification=False, strata="10 bins of label"))
+
+    with pytest.raises(TaskError, match=r"needs classes, and data\.label 'label' holds none \(10 bins of label\)"):
+        image_classification(TaskContext(spec=None, data=bins))

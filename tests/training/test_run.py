@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import multiprocessing
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -246,6 +247,7 @@ def test_loader_processes_bring_the_same_batches_in_the_same_order(make_run: Cal
         seen[loader_workers] = []
         for run.epoch in (0, 1):
             seen[loader_workers] += [inputs[:, 0].tolist() for inputs, _ in loader]
+        run.close()
 
     assert len(seen[0]) == 2 * len(loader)
     assert seen[2] == seen[0]
@@ -261,3 +263,26 @@ def test_data_in_nested_order_say_themselves_which_rows_a_subset_holds(make_run:
     assert rows.labels is not None
     assert rows.labels.tolist() == [place % 2 for place in range(1, 51)]
     assert torch.equal(rows[3][0], run._datasets.train[4][0])
+
+
+def test_every_epoch_of_a_loader_is_shuffled_anew(make_run: Callable[..., TrainingRun]) -> None:
+    run = make_run()
+    loader = run.loader(run.subset(run._datasets.train))
+    orders = []
+    for run.epoch in (0, 1):
+        orders.append(torch.cat([inputs[:, 0] for inputs, _ in loader]).tolist())
+
+    assert sorted(orders[0]) == sorted(orders[1])
+    assert orders[0] != orders[1]
+
+
+def test_a_closed_loader_leaves_no_process_behind(make_run: Callable[..., TrainingRun]) -> None:
+    run = make_run()
+    run.loader_workers = 2
+    loader = run.loader(run.subset(run._datasets.train))
+    next(iter(loader))
+    during = len(multiprocessing.active_children())
+    run.close()
+
+    assert during == 2
+    assert multiprocessing.active_children() == []

@@ -197,7 +197,8 @@ def _undecodable(images: ImageNotes, tell: _Teller) -> Finding:
     n, n_bad = images.n_looked_at, len(images.faults)
     said = f"{_of(n_bad, n)} images cannot be decoded" if n_bad else f"all {n:,} images can be decoded"
     examples = tell((place, None, fault) for place, fault in sorted(images.faults.items()))
-    return _finding("undecodable images", "warn" if n_bad else "pass", n_bad, n, said, examples)
+    # A training refuses them, so this is more than a warning.
+    return _finding("undecodable images", "fail" if n_bad else "pass", n_bad, n, said, examples)
 
 
 def _odd_sizes(images: ImageNotes, tell: _Teller) -> Finding:
@@ -221,17 +222,22 @@ def _odd_sizes(images: ImageNotes, tell: _Teller) -> Finding:
 
 
 def _blank(images: ImageNotes, tell: _Teller) -> Finding:
+    n = int(np.count_nonzero(images.sizes[: images.n_looked_at, 0]))
+    if n == 0:
+        return _finding("blank images", "not_checked", 0, 0, "no image could be decoded")
     blank = np.flatnonzero(images.is_blank[: images.n_looked_at])
-    said = f"{_of(len(blank), images.n_looked_at)} images are of one colour"
+    said = f"{_of(len(blank), n)} images are of one colour"
     examples = tell((images.place(int(i)), None, "one colour") for i in blank)
-    return _finding("blank images", "warn" if len(blank) else "pass", len(blank), images.n_looked_at, said, examples)
+    return _finding("blank images", "warn" if len(blank) else "pass", len(blank), n, said, examples)
 
 
 def _near(rows: RowNotes, images: ImageNotes, tell: _Teller) -> list[Finding]:
     """Near duplicates within the training pool and across the splits, exact ones left out."""
     n, n_train, n_validation = images.n_looked_at, images.n_wanted(TRAIN), images.n_wanted(VALIDATION)
     sides = images.sizes[:n][images.sizes[:n, 0] > 0]
-    if len(sides) and np.median(sides.min(axis=1)) < MIN_IMAGE_SIDE:
+    if len(sides) == 0:
+        return _near_unknown(n_train, n_validation, "no image could be decoded")
+    if np.median(sides.min(axis=1)) < MIN_IMAGE_SIDE:
         why = f"images of fewer than {MIN_IMAGE_SIDE} pixels a side are too coarse to tell copies by"
         return _near_unknown(n_train, n_validation, why)
     chosen = np.flatnonzero(images.is_usable[:n] & _is_first(rows, images))

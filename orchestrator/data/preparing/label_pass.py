@@ -103,14 +103,6 @@ def _kept(
         if missing.any():
             left_out["label is missing"] = int(np.count_nonzero(missing))
             kept &= ~missing
-    if options.id_column is not None:
-        duplicates = pass_one.duplicates_in(columns.column(options.id_column))
-        if not options.drop_duplicates:
-            pass_one.refuse_duplicates(duplicates, options.id_column, options.source)
-        repeated = int(np.count_nonzero(duplicates.is_repeat & kept))
-        if repeated:
-            left_out[f"{options.id_column} is another row's"] = repeated
-            kept &= ~duplicates.is_repeat
     if options.drop_undecodable is not None:
         broken = undecodable_rows(rows, options.drop_undecodable)
         n_broken = int(np.count_nonzero(broken))
@@ -123,6 +115,15 @@ def _kept(
         if n_broken:
             left_out["image cannot be decoded"] = n_broken
             kept &= ~broken
+    if options.id_column is not None:
+        # Among the rows that are left, so that the first of them stays where an earlier one was left out.
+        ids = columns.column(options.id_column)
+        duplicates = pass_one.duplicates_in(ids if kept.all() else ids.filter(pa.array(kept)))
+        if not options.drop_duplicates:
+            pass_one.refuse_duplicates(duplicates, options.id_column, options.source)
+        if duplicates.n:
+            left_out[f"{options.id_column} is another row's"] = duplicates.n
+            kept[np.flatnonzero(kept)[duplicates.is_repeat]] = False
     return (kept, left_out) if left_out else (None, left_out)
 
 

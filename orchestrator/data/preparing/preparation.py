@@ -26,7 +26,7 @@ from orchestrator import __version__
 from orchestrator.data.manifest import STRATA, TRAIN, VALIDATION, Manifest, PartFile, write_manifest
 from orchestrator.data.preparing import remote_target, work_folder
 from orchestrator.data.preparing.label_pass import PrepareOptions, n_rows_of, read_layout, request_of
-from orchestrator.data.preparing.layout import COUNTED_FRACTIONS, Layout
+from orchestrator.data.preparing.layout import COUNTED_FRACTIONS, LEFT_OUT, Layout
 from orchestrator.data.preparing.partitions import (
     FromRuns,
     Geometry,
@@ -44,6 +44,7 @@ from orchestrator.data.preparing.partitions import (
 from orchestrator.data.preparing.row_pool import Buffer, RowSize, row_size
 from orchestrator.data.rows import RowSource
 from orchestrator.data.stores.locations import resolve
+from orchestrator.data.versioning.fingerprint import combine, digest_bytes
 from orchestrator.data.versioning.pointers import version_pointers
 from orchestrator.errors import DataError
 from orchestrator.results import DataSummary
@@ -115,7 +116,7 @@ def prepare_folder(
     if "://" in str(target) and not str(target).startswith("file://"):
         return _prepare_remote(rows, str(target), options, say, progress, spread)
     folder = Path(str(target).removeprefix("file://")).expanduser().absolute()
-    _refuse_source_inside(rows, folder)
+    _refuse_source_inside(rows, folder, options)
     request = request_of(rows, options)
     with work_folder.telling_of_disk_errors(folder), work_folder.locked(folder, say):
         done = work_folder.done_before(folder, request, overwrite=options.overwrite)
@@ -316,12 +317,21 @@ def _write_rest(work: Path, layout: Layout, manifest: Manifest) -> None:
     sync(work / "manifest.json")
 
 
+def _fingerprint(rows: RowSource, options: PrepareOptions, layout: Layout) -> str:
+    """Of the rows that were written and the order they stand in: the content's own, where all of it was written in the
+    usual order. Trials of another pool, or of other subsets of it, are then other evidence."""
+    if not layout.left_out and options.order_seed == 0:
+        return rows.fingerprint
+    kept = digest_bytes(np.packbits(layout.places != LEFT_OUT).tobytes())
+    return combine([rows.fingerprint, f"order {options.order_seed}", f"rows {kept}"])
+
+
 def _manifest(rows: RowSource, layout: Layout, options: PrepareOptions, files: Sequence[PartFile]) -> Manifest:
     target = layout.target
     counts = counts_at(layout)
     return Manifest(
         summary=DataSummary(
-            fingerprint=rows.fingerprint,
+            fingerprint=_fingerprint(rows, options, layout),
             source=options.source,
             n_rows=layout.n_rows,
             n_train=layout.n_train,
@@ -370,10 +380,13 @@ def _prepare_remote(
     return manifest
 
 
-def _refuse_source_inside(rows: RowSource, folder: Path) -> None:
+def _refuse_source_inside(rows: RowSource, folder: Path, options: PrepareOptions) -> None:
     for piece in rows.pieces:
         if Path(piece.path).expanduser().absolute().is_relative_to(folder):
             raise DataError(f"{folder}: the source lies in it ({piece.path}); give another target")
+    source = Path(options.source.removeprefix("file://")).expanduser().absolute()
+    if source.is_dir() and folder.is_relative_to(source):
+        raise DataError(f"{folder}: lies in the source, whose files would then hold it; give a target outside {source}")
 
 
 class _Tell:

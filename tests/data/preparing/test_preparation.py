@@ -109,7 +109,6 @@ def test_the_manifest_says_what_was_made_from_what_and_how(tmp_path: Path, label
     manifest = prepare_folder(rows, tmp_path / "out", options(validation_fraction=0.25, order_seed=3))
 
     assert manifest == read_manifest(tmp_path / "out")
-    assert manifest.summary.fingerprint == rows.fingerprint
     assert manifest.summary.n_validation == 150
     assert manifest.summary.class_counts == manifest.counts_at["1"]
     assert manifest.summary.bytes_on_disk == sum(f.stat().st_size for f in (tmp_path / "out").glob("*.parquet"))
@@ -118,6 +117,27 @@ def test_the_manifest_says_what_was_made_from_what_and_how(tmp_path: Path, label
         "id": "int64", "image": "binary", "note": "string", "label": "string", "source_row": "int64"
     }  # fmt: skip
     assert manifest.strata == "classes of label"
+
+
+def test_the_fingerprint_is_of_the_rows_that_were_written_and_of_their_order(
+    tmp_path: Path, labelled: Labelled
+) -> None:
+    rows = labelled(600)
+    usual = prepare_folder(rows, tmp_path / "usual", options())
+    again = prepare_folder(rows, tmp_path / "again", options(validation_fraction=0.3))
+    seeds = [prepare_folder(rows, tmp_path / f"seed-{s}", options(order_seed=s)).summary.fingerprint for s in (1, 2)]
+
+    assert usual.summary.fingerprint == again.summary.fingerprint == rows.fingerprint
+    assert len({rows.fingerprint, *seeds}) == 3
+
+
+def test_a_target_inside_the_source_is_refused(tmp_path: Path, labelled: Labelled) -> None:
+    (tmp_path / "photos").mkdir()
+    inside = options(source=str(tmp_path / "photos"))
+
+    with pytest.raises(DataError, match=r"lies in the source, .* give a target outside"):
+        prepare_folder(labelled(60), tmp_path / "photos" / "prepared", inside)
+    assert list((tmp_path / "photos").iterdir()) == []
 
 
 def test_rows_without_labels_are_ordered_uniformly(tmp_path: Path, labelled: Labelled) -> None:
