@@ -157,7 +157,7 @@ class Loader:
 def _fork_server() -> Any:
     """Processes forked off a small one that holds torch: a worker of Ray has threads, which no fork survives."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch", "orchestrator.training.batches"])
+    context.set_forkserver_preload(["orchestrator.training.task"])
     return context
 
 
