@@ -74,6 +74,7 @@ class PreparedData:
         return replace(
             self.manifest.summary,
             train_bytes=self.train.n_bytes,
+            versions=dict(self.manifest.versions),
             quality=None if found is None else DataQuality(status=found.status, evidence=found.evidence),
             prepared_at=str(self.root),
         )

@@ -379,3 +379,16 @@ def test_every_seed_keeps_joint_shares_where_other_columns_are_stratified_by(
         drawn = joint[data.train.subset(60, seed)]
         for value in np.unique(joint):
             assert abs(np.count_nonzero(drawn == value) - 60 * np.mean(joint == value)) < 1
+
+
+def test_pointers_of_versioning_tools_reach_the_summary(
+    write_parquet: WriteParquet, cache: Path, random_pixels: RandomPixels
+) -> None:
+    path = write_parquet(random_pixels(8), [0, 1] * 4)
+    size, pointer = path.stat().st_size, "0123456789abcdef0123456789abcdef"
+    text = f"outs:\n- md5: {pointer}\n  size: {size}\n  hash: md5\n  path: {path.name}\n"
+    (path.parent / f"{path.name}.dvc").write_text(text)
+
+    summary = prepare(DataSpec(source=str(path)), cache, silent).summary
+
+    assert summary.versions["dvc.md5"] == pointer
