@@ -10,13 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from orchestrator.ingest import IngestMeasurement
 from orchestrator.results import (
     Approval,
     Candidate,
     CandidateForecast,
     DataRead,
     DataSummary,
+    IngestMeasurement,
     Outcome,
     TrainingResult,
     TrialResult,

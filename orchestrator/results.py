@@ -6,6 +6,8 @@ is in US dollars. A value nobody measured is None, never zero.
 
 from __future__ import annotations
 
+import math
+import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Literal
@@ -149,6 +151,70 @@ class DataRead:
     validation_bytes_read: int
     wall_time_s: float
     """Reading and decoding."""
+
+
+MIN_REPEATS = 3
+"""Of a rate; fewer leave one degree of freedom or none, and no statement about spread."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rate:
+    """One rate of one worker, measured a few times."""
+
+    repeats: tuple[float, ...]
+    """Samples per second of each repeat, above 0; at least `MIN_REPEATS`."""
+    cpu_s_per_sample: float | None = None
+    """CPU seconds of all threads and processes for one sample; None where they cannot be counted."""
+
+    def __post_init__(self) -> None:
+        if len(self.repeats) < MIN_REPEATS:
+            raise ValueError(f"a rate needs at least {MIN_REPEATS} repeats, got {len(self.repeats)}; measure longer")
+        if not all(math.isfinite(rate) and rate > 0 for rate in self.repeats):
+            raise ValueError(f"rates must be finite and above 0, got {self.repeats}")
+
+    @property
+    def samples_per_s(self) -> float:
+        """The median: a neighbour's burst of work moves it little."""
+        return statistics.median(self.repeats)
+
+    @property
+    def log_sd(self) -> float:
+        """Standard deviation of the logarithm between repeats."""
+        return statistics.stdev(math.log(rate) for rate in self.repeats)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IngestMeasurement:
+    """The probe of one worker: the step without data, the loader without a step, the store, and all together."""
+
+    device: str
+    batch_size: int
+    """Rows of a step of this worker."""
+    compute: Rate
+    """Training steps on one batch that is held in memory: what no loader can exceed."""
+    loader: Rate
+    """The training's own loader without a model, over rows it has just read: page cache, decoding, collating."""
+    cold: Rate | None = None
+    """The same loader over rows that are not in the page cache."""
+    storage: Rate | None = None
+    """What the store gives to several readers together, read in sequence, in samples of the mean size."""
+    storage_readers: int | None = None
+    end_to_end: Rate | None = None
+    """Loader and step together over cached rows, as a trial trains."""
+    mixed_precision: Rate | None = None
+    """As ``compute``, under bfloat16 autocast; accelerators only."""
+    memory_share: float | None = None
+    """Peak memory of a step over the accelerator's memory, in (0, 1]."""
+    n_rows: int
+    """Rows of the training pool."""
+    bytes_per_sample: float | None = None
+    """On disk."""
+    host_cores: int | None = None
+    """Cores that the probe's process may use."""
+    host_memory_bytes: int | None = None
+    """What the probe's machine could still keep in its page cache."""
+    not_measured: tuple[str, ...] = ()
+    """What is missing, each with its reason."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

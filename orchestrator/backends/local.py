@@ -14,9 +14,8 @@ from pathlib import Path
 
 from orchestrator.backends.faults import in_words
 from orchestrator.errors import InfeasibleError
-from orchestrator.ingest import IngestMeasurement
 from orchestrator.ports import FullRunResult, SmokeReport
-from orchestrator.results import Candidate, CandidateForecast, DataRead, TrialResult
+from orchestrator.results import Candidate, CandidateForecast, DataRead, IngestMeasurement, TrialResult
 from orchestrator.spec import ExperimentSpec, TrialSpec, evidence_scope, trial_key
 from orchestrator.training.checkpoints import MemoryCheckpoints, write_checkpoint
 from orchestrator.training.loop import default_device, smoke, train

@@ -25,9 +25,8 @@ from orchestrator.backends.cluster import RayCluster
 from orchestrator.backends.faults import in_words, is_of_a_collective
 from orchestrator.backends.worker_pool import GroupPlace, WorkerPool
 from orchestrator.errors import OrchestratorError, TaskError
-from orchestrator.ingest import IngestMeasurement
 from orchestrator.ports import SmokeReport
-from orchestrator.results import DataRead, TrainingResult, TrialResult
+from orchestrator.results import DataRead, IngestMeasurement, TrainingResult, TrialResult
 from orchestrator.spec import ExperimentSpec, TrialSpec, evidence_scope, trial_key
 from orchestrator.training.request import SmokeResult, TrainRequest
 

@@ -22,8 +22,7 @@ from typing import Any
 import ray
 
 from orchestrator.errors import InfeasibleError
-from orchestrator.ingest import IngestMeasurement
-from orchestrator.results import DataRead, TrainingResult
+from orchestrator.results import DataRead, IngestMeasurement, TrainingResult
 from orchestrator.spec import TrialSpec
 from orchestrator.training.request import SmokeResult, TrainRequest
 

@@ -9,20 +9,11 @@ from __future__ import annotations
 
 from orchestrator.ingest.full_run import diagnose_full_run
 from orchestrator.ingest.projection import MAX_WAIT_SHARE, diagnose
-from orchestrator.ingest.records import (
-    MIN_REPEATS,
-    Hosts,
-    IngestAdvice,
-    IngestDiagnosis,
-    IngestMeasurement,
-    IngestPrices,
-    IngestProjection,
-    Limit,
-    Rate,
-)
+from orchestrator.ingest.records import Hosts, IngestAdvice, IngestDiagnosis, IngestPrices, IngestProjection, Limit
 from orchestrator.ingest.trials import diagnose_trials
 from orchestrator.ingest.veto import ingest_veto
 from orchestrator.ingest.wording import INGEST_HEADER, headroom_text, ingest_lines, ingest_rows, rate_text
+from orchestrator.results import MIN_REPEATS, IngestMeasurement, Rate
 
 __all__ = [
     "INGEST_HEADER",

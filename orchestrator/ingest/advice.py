@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 
-from orchestrator.ingest.records import Hosts, IngestAdvice, IngestMeasurement, IngestPrices, Limit
+from orchestrator.ingest.records import Hosts, IngestAdvice, IngestPrices, Limit
 from orchestrator.ingest.wording import rate_text, workers_text
 from orchestrator.intervals import format_usd
+from orchestrator.results import IngestMeasurement
 
 _BUSY = 0.5
 """A loader that keeps less than half a core busy spends most of its time waiting, and cores for it would wait too."""

@@ -9,9 +9,9 @@ import numpy as np
 
 from orchestrator.cost.rates import RateCard
 from orchestrator.ingest.projection import diagnose
-from orchestrator.ingest.records import Hosts, IngestDiagnosis, IngestMeasurement, IngestPrices
+from orchestrator.ingest.records import Hosts, IngestDiagnosis, IngestPrices
 from orchestrator.ingest.trials import diagnose_trials
-from orchestrator.results import DataSummary, TrialResult
+from orchestrator.results import DataSummary, IngestMeasurement, TrialResult
 from orchestrator.spec import ExperimentSpec
 from orchestrator.subsets import subset_size
 

@@ -26,18 +26,10 @@ from typing import NamedTuple
 import numpy as np
 
 from orchestrator.ingest.advice import advise
-from orchestrator.ingest.records import (
-    Hosts,
-    IngestDiagnosis,
-    IngestMeasurement,
-    IngestPrices,
-    IngestProjection,
-    Limit,
-    Rate,
-)
+from orchestrator.ingest.records import Hosts, IngestDiagnosis, IngestPrices, IngestProjection, Limit
 from orchestrator.ingest.wording import sentence
 from orchestrator.intervals import FloatArray, summarise
-from orchestrator.results import Interval
+from orchestrator.results import IngestMeasurement, Interval, Rate
 
 MAX_WAIT_SHARE = 0.1
 """Waiting less than a tenth of the time holds nothing back: the same limit as the checklist's."""

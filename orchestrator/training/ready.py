@@ -14,8 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from orchestrator.ingest import IngestMeasurement
-from orchestrator.results import DataRead
+from orchestrator.results import DataRead, IngestMeasurement
 from orchestrator.spec import ExperimentSpec, TrialSpec
 from orchestrator.subsets import subset_size
 from orchestrator.training.probe import probe
