@@ -30,9 +30,8 @@ from orchestrator.errors import DataError
 from orchestrator.subsets import IntArray
 
 STATISTICS_ROWS = 2048
-"""Mean and standard deviation are taken over so many rows at the head of the order: a stratified sample, whose mean
-over CIFAR-10's pixels differs from that of all rows by less than 0.3% of the standard deviation."""
-
+"""Mean and standard deviation are taken over so many rows at the head of the order, a stratified sample. On CIFAR-10 its
+means are within 1% of a standard deviation of those of all 45,000 rows, its standard deviations within 0.6%."""
 
 _GROUPS_AT_ONCE = 64
 """Row groups after which images of several sizes are told, rather than when all are decoded."""
@@ -55,6 +54,7 @@ class DecodedImages:
         self.array: npt.NDArray[np.generic] = np.memmap(
             self.content, dtype=shape.dtype, mode="r", shape=(len(split), *shape.shape)
         )
+        self._rows = np.asarray(self.array)  # a map is a subclass of array, which every operation has to ask
         self._is_complete = bool(self._done.all())
 
     def __len__(self) -> int:
@@ -62,9 +62,9 @@ class DecodedImages:
 
     def __getitem__(self, places: IntArray) -> npt.NDArray[np.generic]:
         """A copy of the images at these places. Shape (len(places), channels, height, width)."""
-        if not self._is_complete:
+        if not self._is_complete and not self._done[self._split.group_of_each(places)].all():
             self.ensure(places)
-        return self.array.take(places, axis=0)
+        return self._rows.take(places, axis=0)
 
     def missing_groups(self, places: IntArray) -> list[int]:
         """Row groups that hold some of these places and are not decoded yet."""

