@@ -30,8 +30,8 @@ from orchestrator.errors import DataError
 from orchestrator.subsets import IntArray
 
 STATISTICS_ROWS = 2048
-"""Mean and standard deviation are taken over so many rows at the head of the order, a stratified sample. On CIFAR-10 its
-means are within 1% of a standard deviation of those of all 45,000 rows, its standard deviations within 0.6%."""
+"""Mean and standard deviation are taken over so many rows at the head of the order, a stratified sample. On CIFAR-10
+means are within 1% of a standard deviation of those of all 45,000 rows, the deviations within 0.6%."""
 
 _GROUPS_AT_ONCE = 64
 """Row groups after which images of several sizes are told, rather than when all are decoded."""

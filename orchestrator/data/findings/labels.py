@@ -68,7 +68,8 @@ def add_label_noise(
     )
     finding = Finding(
         kind="label noise",
-        status=noise_status(noise.rate),
+        # A weak model's bound clears nothing: what it cannot learn reads as noise.
+        status="not_checked" if noise.is_upper_estimate else noise_status(noise.rate),
         count=noise.n_suspects,
         n_looked_at=noise.n_rows,
         sentence=f"label noise: {noise_sentence(noise)}",
