@@ -55,7 +55,7 @@ def headroom_text(diagnosis: IngestDiagnosis) -> str:
         )
     times = diagnosis.loader.median / diagnosis.compute.median
     parts = [
-        f"the loader delivers {times:.2g} times what one worker computes "
+        f"the loader delivers {_times(times)} times what one worker computes "
         f"({rate_text(diagnosis.loader.median)} against {rate_text(diagnosis.compute.median)} {diagnosis.unit}/s)",
         _storage_part(diagnosis),
         _precision_part(diagnosis),
@@ -63,6 +63,10 @@ def headroom_text(diagnosis: IngestDiagnosis) -> str:
     if diagnosis.memory_share is not None:
         parts.append(f"a step takes {diagnosis.memory_share:.0%} of the accelerator's memory")
     return "; ".join(parts)
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:,.0f}" if ratio >= 10 else f"{ratio:.2g}"
 
 
 def _storage_part(diagnosis: IngestDiagnosis) -> str:
