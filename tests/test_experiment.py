@@ -10,7 +10,7 @@ import datetime
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ from orchestrator.experiment import (
 )
 from orchestrator.planner import plan_grid
 from orchestrator.ports import ReviewPage, TrialRunner
-from orchestrator.results import Approval, Outcome, TrialResult, Verdict
+from orchestrator.results import Approval, DataRead, IngestMeasurement, Outcome, Rate, TrialResult, Verdict
 from orchestrator.spec import (
     BudgetSpec,
     DataSpec,
@@ -44,6 +44,7 @@ from orchestrator.spec import (
     FullRunSpec,
     ModelSpec,
     PricingSpec,
+    ResourceSpec,
     SweepSpec,
     TrainingSpec,
     TrialSpec,
@@ -92,6 +93,10 @@ class Lab:
     ran: list[TrialSpec] = field(default_factory=list)
     """Trials that were really trained, over all commands."""
     tracker: InMemoryTracker = field(default_factory=InMemoryTracker)
+    probed: list[str] = field(default_factory=list)
+    """Models whose data path was measured, over all commands; only where `measured` is set."""
+    measured: IngestMeasurement | None = None
+    read: DataRead | None = None
 
     @contextmanager
     def open(self, spec: ExperimentSpec, draining: Callable[[], bool] = lambda: False) -> Iterator[Experiment]:
@@ -114,7 +119,8 @@ class Lab:
         def start() -> Iterator[TrialRunner]:
             root = None if spec.data.source == "task" else self.digits.root
             fingerprint = self.digits.summary.fingerprint
-            yield Counting(LocalRunner(spec, fingerprint=fingerprint, data_root=root, draining=draining), self.ran)
+            runner = LocalRunner(spec, fingerprint=fingerprint, data_root=root, draining=draining)
+            yield Counting(runner, self.ran, self.probed, self.measured, self.read)
 
         return start
 
@@ -158,12 +164,16 @@ class Counting:
 
     runner: LocalRunner
     ran: list[TrialSpec]
+    probed: list[str]
+    measured: IngestMeasurement | None
+    read: DataRead | None
 
-    def make_ready(self, trials: Sequence[TrialSpec]) -> None:
-        return None
+    def make_ready(self, trials: Sequence[TrialSpec]) -> DataRead | None:
+        return self.read
 
-    def probe(self, model: str, n_samples: int) -> None:
-        return None
+    def probe(self, model: str, n_samples: int) -> IngestMeasurement | None:
+        self.probed.append(model)
+        return self.measured
 
     def smoke(self) -> Sequence[Any]:
         return self.runner.smoke()
@@ -479,3 +489,56 @@ def test_the_launch_interval_holds_nine_in_ten_of_further_launches(launched: Any
         n_hits += interval.low <= coming <= interval.high
 
     assert n_hits / n == pytest.approx(0.9, abs=0.037)  # three standard errors of 600 draws
+
+
+# --- the data path ----------------------------------------------------------------------------------------------------
+
+
+def as_measured() -> IngestMeasurement:
+    fast, slow = Rate(repeats=(9e5, 1e6, 1.1e6)), Rate(repeats=(900.0, 1000.0, 1100.0))
+    return IngestMeasurement(device="cpu", batch_size=32, compute=slow, loader=fast, end_to_end=slow, n_rows=1438)
+
+
+def test_what_was_read_ahead_and_probed_is_told_and_kept(lab: Lab) -> None:
+    lab.measured = as_measured()
+    lab.read = DataRead(n_rows=575, n_train=1438, train_bytes_read=40_000, validation_bytes_read=9_000, wall_time_s=0.1)
+
+    lab.sweep()
+
+    assert lab.kinds[:3] == ["data_read", "smoke", "ingest"]
+    assert lab.view.data_reads == (lab.read,)
+    assert [probe.measurement for probe in lab.view.probes] == [lab.measured]
+    assert any("575 of 1,438 training rows are needed" in line for line in lab.said)
+    assert any("the loader gives 1M samples/s, a worker computes 1k" in line for line in lab.said)
+    assert lab.view.verdict.data_path.basis == "probe"
+
+
+@pytest.mark.parametrize(
+    ("change", "is_anew"),
+    [
+        ({}, False),
+        ({"resources": ResourceSpec(loader_workers=2)}, True),
+        ({"training": TrainingSpec(epochs=2, global_batch_size=16)}, True),
+        ({"data": replace(SPEC.data, image_size=(8, 8))}, True),
+    ],
+    ids=["the same", "loader processes", "batch size", "image size"],
+)
+def test_a_probe_holds_for_the_data_the_model_and_the_loader_it_measured(
+    lab: Lab, change: dict[str, Any], is_anew: bool
+) -> None:
+    lab.measured = as_measured()
+    spec = with_sweep(fractions=(0.05, 0.1), seeds=1)
+    with pytest.raises(EvidenceError):
+        lab.sweep(spec)
+    lab.probed.clear()
+    with suppress(EvidenceError):
+        lab.sweep(replace(spec, **change, sweep=replace(spec.sweep, fractions=(0.05, 0.1, 0.2))))
+
+    assert lab.probed == (["linear"] if is_anew else [])
+
+
+def test_a_probe_that_is_not_wanted_is_not_made(lab: Lab) -> None:
+    lab.measured = as_measured()
+    lab.sweep(with_sweep(probe_s=0.0))
+
+    assert lab.probed == []
