@@ -252,6 +252,25 @@ def test_one_class_only_is_refused(work: Any) -> None:
     )
 
 
+def test_images_that_cannot_be_decoded_are_counted_and_named_before_anything_starts(work: Any) -> None:
+    import pyarrow.parquet as pq
+
+    path = work.images()
+    table = pq.read_table(path)
+    encoded = table["image"].to_pylist()
+    encoded[3], encoded[7] = b"not an image", encoded[7][:40]
+    pq.write_table(table.set_column(0, "image", [encoded]), path)
+
+    first = work.refused("sweep", work.config, exit_code=1)
+    again = work.refused("sweep", work.config, exit_code=1)
+
+    assert first == again
+    assert first.startswith("2 of 400 images cannot be decoded (0.5%; at most 0.0% is allowed): ")
+    assert "source row 3: is not an image" in first
+    assert "source row 7: " in first
+    assert first.endswith("leave them out with `prepare --drop-undecodable`")
+
+
 def test_a_refused_data_set_leaves_no_prepared_folder_behind(work: Any) -> None:
     work.images(labels=["cat"] * 20)
 

@@ -13,6 +13,7 @@ import importlib
 import os
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import translate
 from functools import cache
@@ -131,10 +132,9 @@ def resolve(source: str) -> Location:
         return _local(source)
     scheme = found[1].lower()
     if scheme in _ARROW_SCHEMES:
-        try:
+        # A build of pyarrow may lack a store; fsspec has it then, or says which package to install.
+        with suppress(ImportError, pa.ArrowNotImplementedError):
             return _of_arrow(scheme, source)
-        except (ImportError, pa.ArrowNotImplementedError):
-            pass  # a build of pyarrow without this store
     return _of_fsspec(scheme, source)
 
 
@@ -239,7 +239,7 @@ def _of_arrow(scheme: str, source: str) -> Location:
         else:
             file_system, path = bounded(shown, lambda: pafs.FileSystem.from_uri(source))
     except (pa.ArrowNotImplementedError, DataError, ImportError):
-        raise
+        raise  # the first and the last send `resolve` to fsspec; the other has been explained
     except (OSError, ValueError, pa.ArrowException) as error:
         raise explain(shown, error) from error
     return Location(uri=shown, file_system=file_system, path=path.rstrip("/"))
