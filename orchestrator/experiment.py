@@ -27,7 +27,7 @@ from orchestrator.decision import decide
 from orchestrator.errors import BudgetError, EvidenceError, NotApprovedError
 from orchestrator.ingest import rate_text
 from orchestrator.intervals import format_usd
-from orchestrator.planner import estimate_sweep, plan_grid, remaining
+from orchestrator.planner import ListedTrials, estimate_sweep, plan_grid, remaining
 from orchestrator.ports import (
     Console,
     Evidence,
@@ -93,7 +93,7 @@ def sweep(experiment: Experiment, start_runner: StartRunner) -> Verdict | None:
             _smoke(experiment, runner)
             _probe(experiment, runner, left)
             experiment.tracker.settle()
-            runner.run(left, _Recorder(experiment, plan).record)
+            runner.run(ListedTrials(left), _Recorder(experiment, plan).record)
     if experiment.draining():
         done = len(plan) - len(_missing(experiment, plan))
         console.say(f"stopped: {done} of {len(plan)} trials are in the journal; the same command goes on from there")

@@ -16,8 +16,10 @@ from orchestrator.results import (
     CandidateForecast,
     DataRead,
     DataSummary,
+    Drill,
     IngestMeasurement,
     Outcome,
+    SweepEnd,
     TrainingResult,
     TrialResult,
     Verdict,
@@ -45,6 +47,17 @@ class IngestProbe:
     measurement: IngestMeasurement
 
 
+class TrialSource(Protocol):
+    """Says which trial runs next; asked in the driver whenever a place is free."""
+
+    def next(self, running: Sequence[TrialSpec]) -> TrialSpec | None:
+        """The next trial; None when none is to start now. ``running`` are those launched that have not ended."""
+
+    @property
+    def n_left(self) -> int:
+        """Trials that may still be launched, at most; 0 once none will be, whatever the running ones come to."""
+
+
 class TrialRunner(Protocol):
     """Runs trials, side by side where it can."""
 
@@ -63,8 +76,8 @@ class TrialRunner(Protocol):
         Raises: TaskError: the model cannot be trained.
         """
 
-    def run(self, trials: Sequence[TrialSpec], on_result: Callable[[TrialResult], bool]) -> None:
-        """Run all trials, calling ``on_result`` in the driver as each ends; False from it stops launching more."""
+    def run(self, source: TrialSource, on_result: Callable[[TrialResult], bool]) -> None:
+        """Run what ``source`` gives, calling ``on_result`` in the driver as each ends; False ends launching."""
 
     def close(self) -> None:
         """Give back every process and resource."""
@@ -150,6 +163,14 @@ class Evidence(Protocol):
     @property
     def outcomes(self) -> tuple[Outcome, ...]: ...
 
+    @property
+    def drills(self) -> tuple[Drill, ...]:
+        """Rehearsals, the latest of each name."""
+
+    @property
+    def sweep_end(self) -> SweepEnd | None:
+        """Why the latest sweep ended."""
+
 
 class EvidenceStore(Protocol):
     """The journal: what is appended is on the disk when the call returns."""
@@ -161,7 +182,28 @@ class EvidenceStore(Protocol):
         """Write one record. Raises JournalError: the disk refused."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepProgress:
+    """Where a sweep stands, after every trial."""
+
+    n_done: int
+    n_failed: int
+    n_most: int
+    """Trials of the whole grid; an adaptive sweep usually ends with fewer."""
+    running: tuple[TrialSpec, ...]
+    spent_usd: float
+    cap_usd: float | None
+    """The tighter of the caps; None without one."""
+    left_s: float | None
+    """Wall seconds until the plan is done, an upper bound for an adaptive sweep; None while nothing tells."""
+    verdict: Verdict | None
+    """So far; None until a model can be forecast."""
+
+
 class Console(Protocol):
     """Where the user is told what is happening."""
 
     def say(self, message: str) -> None: ...
+
+    def progress(self, progress: SweepProgress) -> None:
+        """Show where the sweep stands, in place of what was shown before."""

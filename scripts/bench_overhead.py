@@ -27,7 +27,7 @@ from orchestrator.backends.cluster import RayCluster
 from orchestrator.backends.ray_tune import RayTuneRunner
 from orchestrator.config import load_config
 from orchestrator.data.prepared import open_prepared, prepare
-from orchestrator.planner import plan_grid
+from orchestrator.planner import ListedTrials, plan_grid
 from orchestrator.results import TrialResult
 from orchestrator.spec import ExperimentSpec, TrialSpec
 from orchestrator.subsets import nested_order, subset_size
@@ -164,7 +164,7 @@ def warm_seconds(spec: ExperimentSpec, root: Path, fingerprint: str, trials: tup
         results.append(result)
         return True
 
-    runner.run(trials, keep)
+    runner.run(ListedTrials(trials), keep)
     marks["end"] = last = time.perf_counter()
     runner.close()
     cluster.close()

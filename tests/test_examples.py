@@ -60,6 +60,9 @@ class Silent:
     def say(self, message: str) -> None:
         """Nobody listens."""
 
+    def progress(self, progress: object) -> None:
+        """Nobody watches."""
+
 
 def test_the_loop_of_ones_own_comes_to_a_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT))

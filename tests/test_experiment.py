@@ -34,7 +34,7 @@ from orchestrator.experiment import (
     sweep,
 )
 from orchestrator.planner import plan_grid
-from orchestrator.ports import ReviewPage, TrialRunner
+from orchestrator.ports import ReviewPage, TrialRunner, TrialSource
 from orchestrator.results import Approval, DataRead, IngestMeasurement, Outcome, Rate, TrialResult, Verdict
 from orchestrator.spec import (
     BudgetSpec,
@@ -81,6 +81,9 @@ class Said(list[str]):
 
     def say(self, message: str) -> None:
         self.append(message)
+
+    def progress(self, progress: object) -> None:
+        """Nobody watches."""
 
 
 @dataclass
@@ -178,12 +181,12 @@ class Counting:
     def smoke(self) -> Sequence[Any]:
         return self.runner.smoke()
 
-    def run(self, trials: Sequence[TrialSpec], on_result: Callable[[TrialResult], bool]) -> None:
+    def run(self, source: TrialSource, on_result: Callable[[TrialResult], bool]) -> None:
         def note(result: TrialResult) -> bool:
             self.ran.append(result.trial)
             return on_result(result)
 
-        self.runner.run(trials, note)
+        self.runner.run(source, note)
 
     def close(self) -> None:
         self.runner.close()

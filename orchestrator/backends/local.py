@@ -14,7 +14,7 @@ from pathlib import Path
 
 from orchestrator.backends.faults import in_words
 from orchestrator.errors import InfeasibleError
-from orchestrator.ports import FullRunResult, SmokeReport
+from orchestrator.ports import FullRunResult, SmokeReport, TrialSource
 from orchestrator.results import Candidate, CandidateForecast, DataRead, IngestMeasurement, TrialResult
 from orchestrator.spec import ExperimentSpec, TrialSpec, evidence_scope, trial_key
 from orchestrator.training.checkpoints import MemoryCheckpoints, write_checkpoint
@@ -67,10 +67,10 @@ class LocalRunner:
             )
         return reports
 
-    def run(self, trials: Sequence[TrialSpec], on_result: Callable[[TrialResult], bool]) -> None:
-        """Run the trials in order until one's handler, or the user, says stop."""
-        for trial in trials:
-            if self._draining() or not on_result(self._measure(trial)):
+    def run(self, source: TrialSource, on_result: Callable[[TrialResult], bool]) -> None:
+        """Run one trial after the other until the source ends, or a result's handler or the user says stop."""
+        while not self._draining() and (trial := source.next(())) is not None:
+            if not on_result(self._measure(trial)):
                 return
 
     def _measure(self, trial: TrialSpec) -> TrialResult:

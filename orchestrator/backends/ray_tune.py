@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -25,7 +24,7 @@ from orchestrator.backends.cluster import RayCluster
 from orchestrator.backends.faults import in_words, is_of_a_collective
 from orchestrator.backends.worker_pool import GroupPlace, WorkerPool
 from orchestrator.errors import OrchestratorError, TaskError
-from orchestrator.ports import SmokeReport
+from orchestrator.ports import SmokeReport, TrialSource
 from orchestrator.results import DataRead, IngestMeasurement, TrainingResult, TrialResult
 from orchestrator.spec import ExperimentSpec, TrialSpec, evidence_scope, trial_key
 from orchestrator.training.request import SmokeResult, TrainRequest
@@ -138,14 +137,14 @@ class RayTuneRunner:
         reports = {m: SmokeReport(model=m, **asdict(a)) for m, a in answers if isinstance(a, SmokeResult)}
         return list(reports.values())
 
-    def run(self, trials: Sequence[TrialSpec], on_result: Callable[[TrialResult], bool]) -> None:
-        """Run the trials, a coordinator each, and hand every result over in this process."""
-        if not trials or self._draining():
+    def run(self, source: TrialSource, on_result: Callable[[TrialResult], bool]) -> None:
+        """Run what the source gives, a coordinator each, and hand every result over in this process."""
+        if source.n_left == 0 or self._draining():
             return
-        queue = _PlannedTrials(trials, self._draining)
+        queue = _SourceSearcher(source, self._draining)
         hand_over = _HandOver(self._as_result, on_result, queue, self._pool, self._draining)
         n_coordinators = self._slots + _AHEAD
-        ray.get(self._pool.start_lending.remote(min(n_coordinators, len(trials))))
+        ray.get(self._pool.start_lending.remote(min(n_coordinators, source.n_left)))
         coordinator = tune.with_parameters(_coordinate, pool=self._pool, request=self._request)
         _quiet_tune()
         with TemporaryDirectory(prefix="orchestrator-tune-", ignore_cleanup_errors=True) as folder:
@@ -299,25 +298,33 @@ class _StaysHere:
         return {}
 
 
-class _PlannedTrials(_StaysHere, Searcher):
-    """Hands Tune the planned trials in order."""
+class _SourceSearcher(_StaysHere, Searcher):
+    """Hands Tune whatever the planner's source gives next."""
 
-    def __init__(self, trials: Sequence[TrialSpec], draining: Callable[[], bool]) -> None:
+    def __init__(self, source: TrialSource, draining: Callable[[], bool]) -> None:
         super().__init__(metric="wall_time_s", mode="min")
-        self._waiting = deque(trials)
+        self._source = source
         self._draining = draining
+        self.running: dict[str, TrialSpec] = {}
+        """By Tune's own id."""
         self.is_stopped = False
 
     def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
         return True
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str:
-        if self.is_stopped or not self._waiting or self._draining():
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        if self.is_stopped or self._draining():
             return str(Searcher.FINISHED)
-        return {"trial": asdict(self._waiting.popleft()), "lease": trial_id}
+        trial = self._source.next(tuple(self.running.values()))
+        if trial is None:
+            # None has Tune ask again after the next result.
+            return str(Searcher.FINISHED) if self._source.n_left == 0 else None
+        self.running[trial_id] = trial
+        return {"trial": asdict(trial), "lease": trial_id}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Nothing to learn from: the planner has the journal."""
+        """Nothing to learn from the report: the planner has the journal."""
+        self.running.pop(trial_id, None)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to keep: a restart plans from the journal."""
@@ -333,7 +340,7 @@ class _HandOver(_StaysHere, tune.Callback):
         self,
         as_result: Callable[[TrialSpec, _Measured], TrialResult],
         on_result: Callable[[TrialResult], bool],
-        queue: _PlannedTrials,
+        queue: _SourceSearcher,
         pool: Any,
         draining: Callable[[], bool],
     ) -> None:
@@ -356,6 +363,8 @@ class _HandOver(_StaysHere, tune.Callback):
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         if "measured" in result:
+            # Before the source is asked again: this trial is in the journal then, and no longer running.
+            self._queue.running.pop(trial.config["lease"], None)
             self._pass_on(TrialSpec(**trial.config["trial"]), result["measured"])
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:

@@ -8,6 +8,8 @@ import time
 
 import click
 
+from orchestrator.ports import SweepProgress
+
 
 class Narrator:
     """`ports.Console` on stderr; results go to stdout and are not its business."""
@@ -19,6 +21,9 @@ class Narrator:
     def say(self, message: str) -> None:
         clock = f"[{time.monotonic() - self._started_at:6.1f} s]"
         click.echo(f"{clock if self._is_plain else click.style(clock, dim=True)} {message}", err=True)
+
+    def progress(self, progress: SweepProgress) -> None:
+        """Nothing yet."""
 
     def warn(self, message: str) -> None:
         label = "warning:" if self._is_plain else click.style("warning:", fg="yellow")

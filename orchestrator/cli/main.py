@@ -12,9 +12,11 @@ from orchestrator import __version__
 from orchestrator.cli.bench_io import bench_io_command
 from orchestrator.cli.check_data import check_data_command
 from orchestrator.cli.fit import fit_command
-from orchestrator.cli.judge import decide_command, history, report, status, ui, what_if
+from orchestrator.cli.judge import decide_command, what_if
+from orchestrator.cli.ledger import history, status
 from orchestrator.cli.measure import config_group, plan, sweep
 from orchestrator.cli.prepare import prepare_command
+from orchestrator.cli.report import report, ui
 from orchestrator.cli.scale import approve, promote, reject
 from orchestrator.errors import OrchestratorError
 

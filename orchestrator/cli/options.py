@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from orchestrator.tracking.journal import JournalView
 
 config_argument = click.argument("config", type=click.Path())
 experiment_argument = click.argument("experiment")
@@ -43,3 +46,17 @@ def together(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
         return function
 
     return decorate
+
+
+def warn(warnings: Iterable[str]) -> None:
+    """A line each on stderr."""
+    for warning in warnings:
+        click.echo(f"warning: {warning}", err=True)
+
+
+def mixtures(view: JournalView) -> tuple[str, ...]:
+    """Trials that do not count because they are of other data, when there are some."""
+    from orchestrator.evidence import mixture
+
+    mixed = mixture(view.data, view.results)
+    return () if mixed is None else (mixed,)

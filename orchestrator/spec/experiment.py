@@ -13,6 +13,8 @@ from orchestrator.spec.pricing import PricingSpec
 
 Scalar = bool | int | float | str | None
 Metric = Literal["accuracy", "loss"]
+MAX_FRACTION = 1000.0
+"""Of a target beyond today's data; a thousandfold is a slip of the decimal point."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +41,9 @@ class DataSpec:
     """Rows that even the smallest subset holds of each class; 0 keeps the shares exact."""
     image_size: tuple[int, int] | None = None
     """Height and width that images are scaled to; None asks for images of one size."""
+    label_noise: float | None = None
+    """A supposition for `what-if`: share of training labels that would be wrong at full scale; None leaves them as they
+    are."""
 
     def __post_init__(self) -> None:
         checks = Checks()
@@ -57,6 +62,11 @@ class DataSpec:
             self.image_size is None or all(1 <= side <= 10_000 for side in self.image_size),
             "image_size",
             f"must be height and width in 1..10000, got {self.image_size}",
+        )
+        checks.require(
+            self.label_noise is None or 0 <= self.label_noise < 1,
+            "label_noise",
+            f"must lie in 0..1 (0.02 means 2% wrong), got {self.label_noise}",
         )
         checks.done()
 
@@ -129,7 +139,8 @@ class SweepSpec:
     """How many seeds each (model, fraction, workers) is measured with; a seed moves subset, weights and batch order."""
     scaling_seeds: int = 1
     """How many of those seeds are also measured on later worker counts, which tell time, not accuracy."""
-    strategy: Literal["grid"] = "grid"
+    strategy: Literal["grid", "adaptive"] = "grid"
+    """``grid`` measures everything; ``adaptive`` what tells most per dollar, until the verdict is certain."""
     max_cost_usd: float | None = None
     probe_s: float = 0.3
     """Seconds of each part of the probe that tells whether compute, loader or storage is the limit; 0 leaves it out."""
@@ -212,13 +223,24 @@ class FullRunSpec:
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
     fraction: float = 1.0
+    """The largest target, as a share of the training pool; above 1 asks about rows that are still to be collected."""
+    smaller_targets: int = 3
+    """Smaller targets between the largest swept fraction and ``fraction``, evenly spaced in the logarithm; 0 leaves
+    them out."""
     workers: tuple[int, ...] = (1,)
     checkpoint: CheckpointSpec = field(default_factory=CheckpointSpec)
     deadline_h: float | None = None
 
     def __post_init__(self) -> None:
         checks = Checks()
-        checks.require(0 < self.fraction <= 1, "fraction", f"must lie in (0, 1], got {self.fraction:g}")
+        checks.require(
+            0 < self.fraction <= MAX_FRACTION,
+            "fraction",
+            f"must lie above 0 and at most {MAX_FRACTION:g}, got {self.fraction:g} (1 is all of today's data)",
+        )
+        checks.require(
+            0 <= self.smaller_targets <= 20, "smaller_targets", f"must lie in 0..20, got {self.smaller_targets}"
+        )
         checks.require(
             len(self.workers) > 0 and all(w >= 1 for w in self.workers),
             "workers",

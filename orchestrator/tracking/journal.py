@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from orchestrator.errors import JournalError, LockedError, UnknownExperimentError, UsageError
 from orchestrator.ports import IngestProbe, SmokeReport
-from orchestrator.results import Approval, DataRead, DataSummary, Outcome, TrialResult, Verdict
+from orchestrator.results import Approval, DataRead, DataSummary, Drill, Outcome, SweepEnd, TrialResult, Verdict
 from orchestrator.spec import ExperimentSpec
 from orchestrator.tracking.chain import FIRST_PREVIOUS, Entry, Scan, scan_lines, sealed_line
 from orchestrator.tracking.records import FullRunStart, from_plain, to_plain, without_retired_keys
@@ -128,6 +128,18 @@ class JournalView:
         """Every full run that ended, oldest first."""
         return tuple(self._decode(entry, Outcome) for entry in self._of("outcome"))
 
+    @cached_property
+    def drills(self) -> tuple[Drill, ...]:
+        """Rehearsals, the latest of each name."""
+        latest = {drill.name: drill for drill in (self._decode(entry, Drill) for entry in self._of("drill"))}
+        return tuple(latest.values())
+
+    @cached_property
+    def sweep_end(self) -> SweepEnd | None:
+        """Why the latest sweep ended."""
+        entries = self._of("sweep_end")
+        return self._decode(entries[-1], SweepEnd) if entries else None
+
     def _of(self, kind: str) -> list[Entry]:
         return [entry for entry in self.entries if entry.kind == kind]
 
@@ -218,8 +230,8 @@ class Journal:
         """Write one record and wait until the disk has it.
 
         Args:
-            kind: ``experiment``, ``data_read``, ``ingest``, ``smoke``, ``trial``, ``verdict``, ``approval``,
-                ``full_run_started`` or ``outcome``.
+            kind: ``experiment``, ``data_read``, ``ingest``, ``smoke``, ``trial``, ``sweep_end``, ``verdict``,
+                ``drill``, ``approval``, ``full_run_started`` or ``outcome``.
             payload: The record, or a mapping that may hold records; a list of smoke reports for ``smoke``.
 
         Raises:

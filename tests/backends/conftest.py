@@ -19,7 +19,7 @@ from orchestrator.backends.cluster import RayCluster
 from orchestrator.backends.ray_tune import RayTuneRunner
 from orchestrator.candidates import forecast_candidates
 from orchestrator.data.prepared import PreparedData, prepare
-from orchestrator.planner import plan_grid
+from orchestrator.planner import ListedTrials, plan_grid
 from orchestrator.ports import SmokeReport
 from orchestrator.results import Candidate, CandidateForecast, TrialResult
 from orchestrator.spec import (
@@ -142,7 +142,7 @@ def measure() -> Callable[..., list[TrialResult]]:
             results.append(result)
             return True
 
-        runner.run(trials, keep)
+        runner.run(ListedTrials(trials), keep)
         return results
 
     return run

@@ -9,6 +9,7 @@ import pytest
 
 from orchestrator.backends.local import LocalFullRunner, LocalRunner
 from orchestrator.errors import InfeasibleError, TaskError
+from orchestrator.planner import ListedTrials
 from orchestrator.results import Candidate
 from orchestrator.spec import ModelSpec, SweepSpec
 
@@ -84,9 +85,9 @@ def test_stopping_and_draining_start_no_further_trial(
     trials, results = [make_trial("good", seed=seed) for seed in range(4)], []
     spec = faulty_spec(sweep=ALONE)
 
-    local(spec, digits).run(trials, lambda result: results.append(result) is not None)
+    local(spec, digits).run(ListedTrials(trials), lambda result: results.append(result) is not None)
     drained = local(spec, digits, draining=lambda: len(results) > 2)
-    drained.run(trials[1:], lambda result: results.append(result) is None)
+    drained.run(ListedTrials(trials[1:]), lambda result: results.append(result) is None)
 
     assert [result.trial.seed for result in results] == [0, 1, 2]
 

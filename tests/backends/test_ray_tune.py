@@ -15,6 +15,7 @@ import ray
 
 from orchestrator.backends.ray_tune import _AHEAD
 from orchestrator.errors import JournalError, TaskError
+from orchestrator.planner import ListedTrials
 from orchestrator.results import TrialResult
 from orchestrator.spec import ModelSpec, trial_key
 
@@ -104,7 +105,7 @@ def test_no_trial_starts_once_the_handler_says_stop(
         return False
 
     with start_runner(faulty_spec()) as runner:
-        runner.run(trials, stop)
+        runner.run(ListedTrials(trials), stop)
         n_stopped = len(results)
         rest = measure(runner, trials[n_stopped:])
 
@@ -130,9 +131,9 @@ def test_draining_ends_what_runs_and_starts_nothing_more(
     user = threading.Thread(target=drain_while_the_first_train)
     with start_runner(two_clouds(fault="wait", folder=str(tmp_path)), draining=asked.is_set) as runner:
         user.start()
-        runner.run(trials, lambda result: results.append(result) is None)
+        runner.run(ListedTrials(trials), lambda result: results.append(result) is None)
         user.join()
-        runner.run(trials, lambda result: results.append(result) is None)
+        runner.run(ListedTrials(trials), lambda result: results.append(result) is None)
 
     assert [r.status for r in results] == ["finished"] * SLOTS
 
@@ -148,7 +149,7 @@ def test_a_fault_of_the_handler_surfaces_once_running_trials_have_ended(
 
     with start_runner(faulty_spec()) as runner:
         with pytest.raises(JournalError, match="no space left"):
-            runner.run([make_trial("good", seed=seed) for seed in range(8)], disk_full)
+            runner.run(ListedTrials([make_trial("good", seed=seed) for seed in range(8)]), disk_full)
 
         assert len(calls) == 1
         assert len(measure(runner, [make_trial("good", workers=2)])) == 1  # every worker was given back

@@ -173,6 +173,9 @@ class _Quiet:
     def say(self, message: str) -> None:
         """Nobody listens."""
 
+    def progress(self, progress: object) -> None:
+        """Nobody watches."""
+
 
 def _experiment(spec: ExperimentSpec, data: PreparedData, journal: Journal) -> Experiment:
     return Experiment(

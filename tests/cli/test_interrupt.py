@@ -16,6 +16,9 @@ class _Narrator:
     def say(self, line: str) -> None:
         """To nobody."""
 
+    def progress(self, progress: object) -> None:
+        """Nobody watches."""
+
 
 class _InterruptedInItsDestructor:
     def __del__(self) -> None:

@@ -1,30 +1,18 @@
-"""Which measurements are made, in which order, what is left after a stop, and what the rest will cost.
-
-The grid is ordered cheapest first: the curves take shape early, a fault of the task shows on the smallest subset, and
-a sweep that is cut short leaves whole curves over the smaller sizes rather than one point at the largest.
-"""
+"""What trials that were not run yet will take, judged by those that were."""
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from orchestrator.errors import Fault
+from orchestrator.planner.grid import plan_grid
 from orchestrator.results import DataSummary, TrialResult
 from orchestrator.spec import ExperimentSpec, TrialSpec
 from orchestrator.subsets import subset_size
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClusterCapacity:
-    """What the machine or cluster has for workers."""
-
-    cpus: float
-    gpus: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,37 +35,6 @@ class NextMeasurement:
     trials: tuple[TrialSpec, ...]
     cost_usd: float | None
     """From the measured cost of the trials that are done; None when there are none."""
-
-
-def plan_grid(spec: ExperimentSpec, data: DataSummary) -> tuple[TrialSpec, ...]:
-    """Every trial of the sweep, smallest subsets first.
-
-    Within a fraction the first worker count comes first with every model and seed; the second and later worker counts
-    tell time rather than accuracy, so only the first ``sweep.scaling_seeds`` seeds are measured with them. Fractions
-    that come to the same number of rows are measured once, by the smallest.
-    """
-    trials: list[TrialSpec] = []
-    seen_rows: set[int] = set()
-    for fraction in spec.sweep.fractions:
-        n_rows = subset_size(data.n_train, fraction)
-        if n_rows in seen_rows:
-            continue
-        seen_rows.add(n_rows)
-        for position, workers in enumerate(spec.sweep.workers):
-            seeds = spec.sweep.seeds if position == 0 else spec.sweep.scaling_seeds
-            trials += [
-                TrialSpec(model=model.name, fraction=fraction, workers=workers, seed=seed)
-                for seed in range(seeds)
-                for model in spec.models
-            ]
-    return tuple(trials)
-
-
-def remaining(
-    plan: Sequence[TrialSpec], done_keys: Collection[str], key_of: Callable[[TrialSpec], str]
-) -> tuple[TrialSpec, ...]:
-    """The trials of a plan whose key is not done, in the plan's order."""
-    return tuple(trial for trial in plan if key_of(trial) not in done_keys)
 
 
 def estimate_sweep(
@@ -169,65 +126,3 @@ def _priced(
 ) -> NextMeasurement:
     cost_usd = estimate_sweep(trials, finished, data).cost_usd
     return NextMeasurement(description=description, trials=trials, cost_usd=cost_usd)
-
-
-def infeasible_workers(
-    spec: ExperimentSpec, cluster: ClusterCapacity, *, full_run_is_local: bool = False
-) -> tuple[Fault, ...]:
-    """Worker counts that the cluster cannot hold, each with what was asked, what was found and the way out.
-
-    Args:
-        spec: The config.
-        cluster: CPUs and GPUs there are.
-        full_run_is_local: Whether the full run would start on this cluster too; then its workers are checked as well.
-    """
-    asked: dict[str, Sequence[int]] = {"sweep.workers": spec.sweep.workers}
-    if full_run_is_local:
-        asked["full_run.workers"] = spec.full_run.workers
-    per_worker = {
-        "CPU": (spec.resources.cpus_per_worker, cluster.cpus, "cpus_per_worker"),
-        "GPU": (spec.resources.gpus_per_worker, cluster.gpus, "gpus_per_worker"),
-    }
-    return tuple(
-        fault
-        for key, counts in asked.items()
-        for unit, (each, found, option) in per_worker.items()
-        if (fault := _capacity_fault(key, counts, unit, each, found, option)) is not None
-    )
-
-
-def _capacity_fault(key: str, counts: Sequence[int], unit: str, each: float, found: float, option: str) -> Fault | None:
-    too_many = [workers for workers in counts if workers * each > found]
-    if not too_many:
-        return None
-    most = math.floor(found / each)
-    fewer = f"ask for at most {most}" if most >= 1 else f"lower resources.{option}"
-    return Fault(
-        key,
-        f"asks for {', '.join(str(w) for w in too_many)} workers of {each:g} {unit} each, "
-        f"but the cluster has {found:g} {unit}s; {fewer}, or set RAY_ADDRESS to a larger cluster",
-    )
-
-
-def subset_faults(spec: ExperimentSpec, data: DataSummary) -> tuple[Fault, ...]:
-    """Fractions whose subset cannot be trained on: fewer rows than one batch, or than there are classes."""
-    needs: Mapping[str, int] = {
-        "training.global_batch_size": spec.training.global_batch_size,
-        "classes": len(data.class_counts),
-    }
-    faults = []
-    for fraction in spec.sweep.fractions:
-        n_rows = subset_size(data.n_train, fraction)
-        rows = f"{n_rows} row" if n_rows == 1 else f"{n_rows} rows"
-        short = [f"{name} ({need})" for name, need in needs.items() if n_rows < need]
-        if short:
-            least = max(needs.values()) / data.n_train
-            raised = math.ceil(least * 1e4) / 1e4
-            way_out = f"start at {raised:g} or above" if raised <= 1 else "the data are too few: lower the batch size"
-            faults.append(
-                Fault(
-                    "sweep.fractions",
-                    f"{fraction:g} is {rows}, fewer than {' and '.join(short)}; {way_out}",
-                )
-            )
-    return tuple(faults)
