@@ -113,6 +113,8 @@ def _build(tree: dict[str, Any], overrides: Sequence[str], source: str, faults: 
 def _with_origin(fault: Fault, origin: Mapping[str, str]) -> Fault:
     for key, override in origin.items():
         if is_at_or_below(fault.key, key):
+            if is_at_or_below(key, "alerts"):  # a webhook's address may be a password
+                override = f"{key}=..."
             return Fault(fault.key, f"{fault.message} (from the override {override!r})")
     return fault
 
@@ -157,7 +159,9 @@ def _faults_of(detail: ErrorDetails) -> Iterator[tuple[Key, str]]:
     else:
         key, hint = place_of(loc)
         is_missing = detail["type"] == "missing"
-        yield key, missing_message(key, hint) if is_missing else wrong_message(hint, detail["input"])
+        # A webhook's address may be a password.
+        value = "***" if key[:1] == ("alerts",) and "on" not in key else detail["input"]
+        yield key, missing_message(key, hint) if is_missing else wrong_message(hint, value)
 
 
 def _repair(tree: dict[str, Any], key: Key) -> None:

@@ -38,6 +38,7 @@ _Loader.add_implicit_resolver(
     ),
     list("-+0123456789."),
 )
+_BOOL, _TEXT = "tag:yaml.org,2002:bool", "tag:yaml.org,2002:str"
 _KNOWN_TAGS = {f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null", "map", "seq", "merge")}
 
 
@@ -117,6 +118,8 @@ class _NodeWalk:
                 if not isinstance(name, yaml.ScalarNode):
                     self._refuse(key, f"line {name.start_mark.line + 1}: a key must be a word, not a list or mapping")
                     continue
+                if name.tag == _BOOL:  # `on:` is a key of ours, and a truth value in YAML 1.1
+                    name.tag = _TEXT
                 line = name.start_mark.line + 1
                 if name.value in lines:
                     where = f"line {line}" if lines[name.value] == line else f"lines {lines[name.value]} and {line}"

@@ -19,6 +19,7 @@ from orchestrator.results.concluded import (
     MeasurementAdvice,
     Outcome,
     ScalingDiagnosis,
+    SweepCause,
     SweepEnd,
     Verdict,
     Veto,
@@ -34,6 +35,7 @@ from orchestrator.results.measured import (
     Rate,
     TimeSplit,
     TrainingResult,
+    TrialLaunch,
     TrialResult,
 )
 from orchestrator.results.priced import Bill, BillLine, CheckpointAdvice, CostKind, Interval, Sensitivity
@@ -42,6 +44,6 @@ __all__ = [
     "MIN_REPEATS", "Approval", "Bill", "BillLine", "Bottleneck", "Candidate", "CandidateForecast", "CheckItem",
     "CheckpointAdvice", "CostKind", "CurveBand", "CurvePoint", "DataPathFinding", "DataQuality", "DataRead",
     "DataSummary", "Drill", "DroppedModel", "EpochPoint", "Frontier", "IngestMeasurement", "Interval",
-    "MeasurementAdvice", "Outcome", "Rate", "ScalingDiagnosis", "Sensitivity", "SweepEnd", "TimeSplit",
-    "TrainingResult", "TrialResult", "Verdict", "Veto", "WorkerScaling",
+    "MeasurementAdvice", "Outcome", "Rate", "ScalingDiagnosis", "Sensitivity", "SweepCause", "SweepEnd",
+    "TimeSplit", "TrainingResult", "TrialLaunch", "TrialResult", "Verdict", "Veto", "WorkerScaling",
 ]  # fmt: skip

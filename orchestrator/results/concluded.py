@@ -11,6 +11,7 @@ from orchestrator.spec import Purchase, TrialSpec
 
 Bottleneck = Literal["compute", "gradient sync", "data wait"]
 """The largest part of the steady time."""
+SweepCause = Literal["plan done", "verdict certain", "cap reached", "nothing worth its price", "stopped by the user"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,8 +26,10 @@ class Candidate:
 
     def __str__(self) -> str:
         plural = "worker" if self.workers == 1 else "workers"
-        share = "all" if self.fraction == 1 else f"{self.fraction:.1%}"
-        return f"{self.model} on {share} of the data, {self.workers} {plural}, {self.purchase.replace('_', '-')}"
+        share = "all of the data" if self.fraction == 1 else f"{100 * self.fraction:.3g}% of the data"
+        if self.fraction > 1:
+            share = f"{self.fraction:.4g}x of today's data"
+        return f"{self.model} on {share}, {self.workers} {plural}, {self.purchase.replace('_', '-')}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -251,7 +254,7 @@ class DroppedModel:
 class SweepEnd:
     """Why a sweep launched no further trial."""
 
-    cause: Literal["plan done", "verdict certain", "cap reached", "nothing worth its price", "stopped by the user"]
+    cause: SweepCause
     reason: str
     """One sentence."""
     n_trials: int
@@ -260,6 +263,8 @@ class SweepEnd:
     """That the whole grid would have been."""
     spent_usd: float
     dropped: tuple[DroppedModel, ...] = ()
+    withdrawn: tuple[str, ...] = ()
+    """Keys of trials that were launched and called back before they began."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -87,6 +87,16 @@ class TrialResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TrialLaunch:
+    """A trial that was given to the runner; a launch nothing was heard of has cost nobody knows what."""
+
+    key: str
+    trial: TrialSpec
+    reserved_usd: float | None
+    """The most it was expected to cost; None before anything of its model was measured."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DataQuality:
     """What was found when somebody looked through the data."""
 

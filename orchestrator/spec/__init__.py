@@ -5,6 +5,7 @@ reports all of its faults at once (`SpecValueError`), so a config with five mist
 Fractions are in (0, 1], money in US dollars, times carry their unit in the name.
 """
 
+from orchestrator.spec.alerts import AlertEvent, AlertSpec, shown_url, without_secrets
 from orchestrator.spec.experiment import (
     BudgetSpec,
     CheckpointSpec,
@@ -25,6 +26,8 @@ from orchestrator.spec.pricing import PeopleSpec, PricingSpec, Purchase, Route, 
 from orchestrator.spec.trial import TrialSpec, digest, evidence_scope, trial_key
 
 __all__ = [
+    "AlertEvent",
+    "AlertSpec",
     "BudgetSpec",
     "CheckpointSpec",
     "DataSpec",
@@ -49,5 +52,7 @@ __all__ = [
     "TrialSpec",
     "digest",
     "evidence_scope",
+    "shown_url",
     "trial_key",
+    "without_secrets",
 ]

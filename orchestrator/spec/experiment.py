@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
+from orchestrator.spec.alerts import AlertSpec
 from orchestrator.spec.checks import NAME, STRICT, Checks
 from orchestrator.spec.pricing import PricingSpec
 
@@ -326,6 +327,7 @@ class ExperimentSpec:
     full_run: FullRunSpec = field(default_factory=FullRunSpec)
     budget: BudgetSpec = field(default_factory=BudgetSpec)
     tracking: TrackingSpec = field(default_factory=TrackingSpec)
+    alerts: tuple[AlertSpec, ...] = ()
     runs_dir: str = "runs"
     """Folder of the journals; the run's own folder is ``runs_dir/name``."""
 

@@ -15,6 +15,7 @@ from orchestrator.subsets.nested import (
     seed_places,
     split_validation,
     subset_size,
+    target_size,
     uniform_order,
 )
 
@@ -27,5 +28,6 @@ __all__ = [
     "seed_places",
     "split_validation",
     "subset_size",
+    "target_size",
     "uniform_order",
 ]

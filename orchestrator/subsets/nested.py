@@ -176,6 +176,13 @@ def subset_size(n_train: int, fraction: float) -> int:
     return max(1, min(n_train, int(exact.quantize(Decimal(1), rounding=ROUND_HALF_UP))))
 
 
+def target_size(n_train: int, fraction: float) -> int:
+    """Rows of a target; unlike `subset_size` also of one beyond today's data."""
+    if fraction <= 1:
+        return subset_size(n_train, fraction)
+    return int((Decimal(repr(float(fraction))) * n_train).quantize(Decimal(1), rounding=ROUND_HALF_UP))
+
+
 def split_validation(
     labels: npt.ArrayLike,
     validation_fraction: float,
