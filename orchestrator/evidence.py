@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from orchestrator.curves.worker_scaling import TimeMeasurement
 from orchestrator.errors import EvidenceError
 from orchestrator.results import DataSummary, TrainingResult, TrialResult
 from orchestrator.spec import ExperimentSpec, Metric, evidence_scope
@@ -123,4 +124,25 @@ def points_of(own: Sequence[TrialResult], metric: Metric) -> list[tuple[int, flo
         (result.training.n_train, value, result)
         for result in own
         if result.training is not None and (value := metric_of(result.training, metric)) is not None
+    ]
+
+
+def time_measurements(own: Sequence[TrialResult], global_batch_size: int) -> list[TimeMeasurement]:
+    """Where the time of finished trials went."""
+    return [
+        TimeMeasurement(
+            n_samples=training.n_train,
+            samples_seen=training.samples_seen,
+            epochs=training.epochs_run,
+            workers=result.trial.workers,
+            steps=training.epochs_run * math.ceil(training.n_train / global_batch_size),
+            startup_s=training.time.startup_s,
+            compute_s=training.time.compute_s,
+            data_wait_s=training.time.data_wait_s,
+            gradient_sync_s=training.time.gradient_sync_s,
+            validation_s=training.time.validation_s,
+            checkpoint_s=training.time.checkpoint_s,
+        )
+        for result in own
+        if (training := result.training) is not None
     ]

@@ -11,7 +11,6 @@ from orchestrator.planner import (
     ClusterCapacity,
     estimate_sweep,
     infeasible_workers,
-    next_measurement,
     plan_grid,
     remaining,
     subset_faults,
@@ -124,23 +123,3 @@ def test_a_subset_below_one_batch_or_below_the_classes_is_refused(synthetic: Any
 
     assert "0.0005 is 5 rows, fewer than training.global_batch_size (64) and classes (10)" in fault.message
     assert "start at 0.0064 or above" in fault.message
-
-
-def test_the_next_measurement_is_first_what_the_plan_lacks(synthetic: Any) -> None:
-    spec = synthetic.spec()
-    own = [t for t in plan_grid(spec, synthetic.data) if t.model == "cnn"]
-
-    found = next_measurement(spec, synthetic.data, synthetic.results(spec, trials=own[:-2]), "cnn")
-
-    assert found.trials == tuple(own[-2:])
-    assert found.cost_usd is not None
-
-
-def test_then_a_size_halfway_to_the_full_run_and_last_another_seed(synthetic: Any) -> None:
-    halfway, near = (synthetic.spec(sweep={"fractions": (0.05, 0.1, top)}) for top in (0.25, 0.9))
-
-    size = next_measurement(halfway, synthetic.data, synthetic.results(halfway), "cnn")
-    seed = next_measurement(near, synthetic.data, synthetic.results(near), "cnn")
-
-    assert {trial.fraction for trial in size.trials} == {0.5}
-    assert [(trial.fraction, trial.seed) for trial in seed.trials] == [(0.1, 3), (0.9, 3)]

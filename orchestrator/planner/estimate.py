@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from orchestrator.planner.grid import plan_grid
 from orchestrator.results import DataSummary, TrialResult
-from orchestrator.spec import ExperimentSpec, TrialSpec
+from orchestrator.spec import TrialSpec
 from orchestrator.subsets import subset_size
 
 
@@ -25,16 +23,6 @@ class SweepEstimate:
     hours: float | None
     """Wall time with so many trials side by side; None as ``cost_usd``."""
     unmeasured_models: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NextMeasurement:
-    """Trials that would narrow the forecast."""
-
-    description: str
-    trials: tuple[TrialSpec, ...]
-    cost_usd: float | None
-    """From the measured cost of the trials that are done; None when there are none."""
 
 
 def estimate_sweep(
@@ -86,43 +74,3 @@ def _estimate_seconds(trial: TrialSpec, done: Sequence[TrialResult], data: DataS
         return float(seconds.mean())
     # A line through noisy points may cut the axis above the smallest sizes; no trial is free.
     return float(max(intercept + slope * target, seconds.min() * min(1.0, target / rows[0])))
-
-
-def next_measurement(
-    spec: ExperimentSpec, data: DataSummary, finished: Sequence[TrialResult], model: str
-) -> NextMeasurement:
-    """What to measure next when the verdict is open: what the plan still lacks, else a larger size, else another seed.
-
-    A larger size shortens the extrapolation and goes halfway, on the logarithmic axis the curve is fitted on, to the
-    full run; once that is less than a quarter more rows, repeats at the two largest sizes tell more than a new size.
-
-    Args:
-        spec: The config.
-        data: The data set as prepared.
-        finished: Finished trials of the model, at least one.
-        model: Model of the candidate in question.
-    """
-    done = {result.trial for result in finished}
-    left = tuple(trial for trial in plan_grid(spec, data) if trial.model == model and trial not in done)
-    if left:
-        count = "1 trial" if len(left) == 1 else f"{len(left)} trials"
-        return _priced(f"finish the sweep of {model}, {count} left", left, finished, data)
-    fractions = sorted({trial.fraction for trial in done})
-    workers, seeds = spec.sweep.workers[0], max(trial.seed for trial in done) + 1
-    halfway = math.sqrt(fractions[-1] * spec.full_run.fraction)
-    if halfway >= 1.25 * fractions[-1]:
-        fraction = float(f"{halfway:.2g}")
-        trials = tuple(TrialSpec(model=model, fraction=fraction, workers=workers, seed=seed) for seed in range(seeds))
-        return _priced(f"{model} on a fraction of {fraction:g} with {seeds} seeds", trials, finished, data)
-    trials = tuple(TrialSpec(model=model, fraction=f, workers=workers, seed=seeds) for f in fractions[-2:])
-    sizes = " and ".join(f"{f:g}" for f in fractions[-2:])
-    return _priced(
-        f"{model} on {sizes} of the data with another seed (sweep.seeds: {seeds + 1})", trials, finished, data
-    )
-
-
-def _priced(
-    description: str, trials: tuple[TrialSpec, ...], finished: Sequence[TrialResult], data: DataSummary
-) -> NextMeasurement:
-    cost_usd = estimate_sweep(trials, finished, data).cost_usd
-    return NextMeasurement(description=description, trials=trials, cost_usd=cost_usd)
