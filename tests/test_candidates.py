@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import replace
 from typing import Any
@@ -9,13 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from orchestrator.candidates import Forecasts, forecast_candidates
+from orchestrator.candidates import Forecasts, assumptions_of, forecast_candidates, targets_of
+from orchestrator.decision import decide
 from orchestrator.errors import EvidenceError
 from orchestrator.evidence import measure_baseline, usable_results
 from orchestrator.intervals import certain
 from orchestrator.planner import plan_grid
-from orchestrator.results import TrialResult
-from orchestrator.spec import EarlyStoppingSpec, ExperimentSpec, PricingSpec, TrainingSpec
+from orchestrator.results import CandidateForecast, TrialResult
+from orchestrator.spec import DataSpec, EarlyStoppingSpec, ExperimentSpec, PricingSpec, StorageSpec, TrainingSpec
 
 
 def forecast(synthetic: Any, spec: ExperimentSpec, results: list[TrialResult] | None = None, **other: Any) -> Forecasts:
@@ -24,15 +26,19 @@ def forecast(synthetic: Any, spec: ExperimentSpec, results: list[TrialResult] | 
     return forecast_candidates(spec, synthetic.data, found, synthetic.rates(spec), **values)
 
 
-def test_candidates_are_models_times_workers_times_purchase_options(synthetic: Any) -> None:
-    spec = synthetic.spec(full_run={"workers": (1, 2, 4)})
+def at_full_size(forecasts: Forecasts) -> list[CandidateForecast]:
+    return [c for c in forecasts.candidates if c.candidate.fraction == 1]
 
-    found = forecast(synthetic, spec).candidates
 
-    assert {(c.candidate.model, c.candidate.workers) for c in found} == {
-        (m, w) for m in ("linear", "cnn") for w in (1, 2, 4)
+def test_candidates_are_models_times_targets_times_workers(synthetic: Any) -> None:
+    spec = synthetic.spec(full_run={"workers": (1, 2, 4), "smaller_targets": 1})
+
+    found = [c.candidate for c in forecast(synthetic, spec).candidates]
+
+    assert {(c.model, c.n_samples, c.workers) for c in found} == {
+        (m, n, w) for m in ("linear", "cnn") for n in (7100, 10_000) for w in (1, 2, 4)
     }
-    assert {c.candidate.n_samples for c in found} == {10_000}
+    assert len(found) == 12
 
 
 def test_the_odds_of_a_deadline_at_the_median_time_are_even(synthetic: Any) -> None:
@@ -58,7 +64,7 @@ def test_a_run_that_is_given_up_gains_nothing_and_is_never_in_time(synthetic: An
 
 def test_intervals_hold_the_true_accuracy_time_and_cost(synthetic: Any) -> None:
     spec = synthetic.spec()
-    found = {(c.candidate.model, c.candidate.workers): c for c in forecast(synthetic, spec).candidates}
+    found = {(c.candidate.model, c.candidate.workers): c for c in at_full_size(forecast(synthetic, spec))}
 
     for (model, workers), candidate in found.items():
         accuracy = 1 - synthetic.error_rates[model](10_000)
@@ -78,7 +84,7 @@ def test_gain_is_the_distance_to_a_given_baseline(synthetic: Any) -> None:
 def test_for_a_loss_the_gain_is_the_fall(synthetic: Any) -> None:
     spec = synthetic.spec(decision={"metric": "loss", "baseline": 1.0})
 
-    cnn = next(c for c in forecast(synthetic, spec).candidates if c.candidate.model == "cnn")
+    cnn = next(c for c in at_full_size(forecast(synthetic, spec)) if c.candidate.model == "cnn")
 
     assert cnn.metric.median == pytest.approx(2 * synthetic.error_rates["cnn"](10_000), rel=0.15)
     assert cnn.gain.mean == pytest.approx(1.0 - cnn.metric.mean)
@@ -203,3 +209,147 @@ def test_bands_run_from_the_smallest_trial_to_the_full_run_in_the_metrics_own_di
     assert len(band.points) == 5 * 4
     assert band.backtest is not None
     assert band.backtest[1] == pytest.approx(1 - synthetic.error_rates["cnn"](5000), abs=0.01)
+
+
+# --- targets --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("swept", "full_run", "expected"),
+    [
+        (0.5, {"fraction": 1.0, "smaller_targets": 3}, [0.59, 0.71, 0.84, 1.0]),
+        (0.2, {"fraction": 1.0, "smaller_targets": 1}, [0.45, 1.0]),
+        (0.2, {"fraction": 1.0, "smaller_targets": 0}, [1.0]),
+        (0.2, {"fraction": 0.2}, [0.2]),  # nothing lies between
+        (0.5, {"fraction": 2.0, "smaller_targets": 3}, [0.71, 1.0, 1.4, 2.0]),
+        (0.2, {"fraction": 3.0, "smaller_targets": 2}, [0.49, 1.0, 3.0]),  # 1.2 moves to all that there is
+        (1.0, {"fraction": 4.0, "smaller_targets": 1}, [2.0, 4.0]),
+    ],
+)
+def test_targets_lie_evenly_between_the_sweep_and_the_full_run(
+    synthetic: Any, swept: float, full_run: dict[str, Any], expected: list[float]
+) -> None:
+    spec = synthetic.spec(sweep={"fractions": (0.05, 0.1, swept)}, full_run=full_run)
+
+    found = targets_of(spec, synthetic.data)
+
+    assert [target.fraction for target in found] == expected
+    assert [target.n_samples for target in found] == [round(10_000 * fraction) for fraction in expected]
+
+
+def test_targets_of_few_rows_are_told_once(synthetic: Any) -> None:
+    few = synthetic.but(data=replace(synthetic.data, n_train=4))
+
+    assert [t.n_samples for t in targets_of(few.spec(full_run={"smaller_targets": 20}), few.data)] == [2, 3, 4]
+
+
+def test_a_fraction_of_nothing_is_refused(synthetic: Any) -> None:
+    with pytest.raises(EvidenceError, match="have 0 training rows, and a fraction of nothing is nothing"):
+        targets_of(synthetic.spec(), replace(synthetic.data, n_train=0))
+
+
+def test_targets_lie_on_one_possible_curve_and_meet_one_luck(synthetic: Any) -> None:
+    """Between two near targets of one model the draws differ by the curve's slope and not by luck of their own."""
+    spec = synthetic.spec(full_run={"workers": (1,), "fraction": 1.0, "smaller_targets": 20})
+    found = [c for c in forecast(synthetic, spec).candidates if c.candidate.model == "cnn"]
+
+    lows, times = [c.metric.low for c in found], [c.wall_time_s.median for c in found]
+    slope = np.diff([1 - synthetic.error_rates["cnn"](c.candidate.n_samples) for c in found])
+    # The spread of single runs is 30 times the slope of a step; draws of one's own would make the steps jump by it.
+    assert np.abs(np.diff([c.metric.mean for c in found]) - slope).max() < 1e-3
+    assert np.abs(np.diff(lows)).max() < 3e-3
+    ratio = np.array(times) / np.array([c.candidate.n_samples for c in found])
+    assert (np.diff(ratio) < 0).all()  # fixed costs are spread over more rows, at every step
+
+
+def test_the_largest_target_is_the_same_whatever_smaller_ones_there_are(synthetic: Any) -> None:
+    alone, among = (
+        at_full_size(forecast(synthetic, synthetic.spec(full_run={"smaller_targets": n}), n_draws=4096)) for n in (0, 3)
+    )
+
+    for a, b in zip(alone, among, strict=True):
+        assert a.metric.mean == pytest.approx(b.metric.mean, abs=5e-4)
+        assert (a.metric.low, a.metric.high) == pytest.approx((b.metric.low, b.metric.high), abs=2e-3)
+        assert (a.cost_usd, a.wall_time_s) == (b.cost_usd, b.wall_time_s)
+
+
+def test_net_value_is_gain_less_threshold_times_dollars(synthetic: Any) -> None:
+    for threshold in (0.0, 2.0):
+        for c in forecast(synthetic, synthetic.spec(decision={"min_gain_per_dollar": threshold})).candidates:
+            assert c.net_value is not None
+            assert c.net_value.mean == pytest.approx(c.gain.mean - threshold * c.cost_usd.mean, abs=1e-9)
+
+
+def test_a_run_that_is_given_up_is_paid_for_all_the_same(synthetic: Any) -> None:
+    hopeless = PricingSpec(usd_per_worker_hour=1.0, mtbf_worker_h=1e-6)
+    spec = synthetic.spec(pricing=hopeless, decision={"min_gain_per_dollar": 0.5}, full_run={"workers": (1,)})
+
+    for found in forecast(synthetic, spec).candidates:
+        assert found.net_value is not None
+        assert found.net_value.mean == pytest.approx(-0.5 * found.cost_usd.mean)
+
+
+# --- suppositions ---------------------------------------------------------------------------------------------------
+
+
+def test_rows_that_do_not_exist_are_forecast_and_their_bytes_are_billed(synthetic: Any) -> None:
+    pricing = PricingSpec(usd_per_worker_hour=1.0, storage=StorageSpec(usd_per_gb_month=1000.0))
+    spec = synthetic.spec(full_run={"fraction": 3.0, "smaller_targets": 1, "workers": (1,)}, pricing=pricing)
+
+    found = {(c.candidate.model, c.candidate.fraction): c for c in forecast(synthetic, spec).candidates}
+
+    more = found["cnn", 3.0]
+    assert more.candidate.n_samples == 30_000
+    assert str(more.candidate) == "cnn on 3x of today's data, 1 worker, on-demand"
+    assert more.metric.low <= 1 - synthetic.error_rates["cnn"](30_000) <= more.metric.high
+    assert more.wall_time_s.median == pytest.approx(3 * found["cnn", 1.0].wall_time_s.median, rel=0.1)
+    stored = {f: line.cost_usd.mean for (_, f), c in found.items() for line in c.bill.lines
+              if line.item == "data set storage" and line.cost_usd is not None}  # fmt: skip
+    assert stored[3.0] == pytest.approx(3 * stored[1.0])
+    (said,) = assumptions_of(spec, synthetic.data)
+    assert "supposes 20,000 training rows that are still to be collected" in said
+
+
+def test_more_wrong_labels_are_never_better_and_none_change_nothing(synthetic: Any) -> None:
+    def cnn(noise: float | None) -> CandidateForecast:
+        spec = synthetic.spec(data=DataSpec(source="task", label_noise=noise))
+        # Scope and keys of the evidence do not know of suppositions.
+        return next(c for c in at_full_size(forecast(synthetic, spec)) if c.candidate.model == "cnn")
+
+    means = [cnn(noise).metric.mean for noise in (0.0, 0.01, 0.1, 0.3)]
+
+    assert cnn(None).metric == cnn(0.0).metric
+    assert all(a > b for a, b in itertools.pairwise(means))
+    # Between averaging (23% fewer rows) and learning by heart (10% more errors), uniform: half-way is 5% below.
+    assert means[0] - means[2] == pytest.approx(0.05, abs=0.015)
+    assert cnn(0.1).cost_usd == cnn(None).cost_usd
+
+
+@pytest.mark.parametrize(
+    ("noise", "metric", "classes", "message"),
+    [
+        (0.9, "accuracy", 10, "with 10 classes labels are pure chance at 0.9; suppose less"),
+        (0.5, "accuracy", 2, "with 2 classes labels are pure chance at 0.5"),
+        (0.1, "loss", 10, "was asked of a loss"),
+        (0.1, "accuracy", 0, "was asked of data with 0 classes"),
+        (0.8, "accuracy", 10, "10,000 rows may teach as little as 123, fewer than the smallest measured 500"),
+    ],
+)
+def test_a_supposition_that_nothing_is_known_of_is_refused(
+    synthetic: Any, noise: float, metric: str, classes: int, message: str
+) -> None:
+    other = synthetic.but(data=replace(synthetic.data, class_counts={str(k): 10 for k in range(classes)}))
+    spec = other.spec(data=DataSpec(source="task", label_noise=noise), decision={"metric": metric})
+
+    with pytest.raises(EvidenceError, match=message):
+        decide(spec, other.data, other.results(spec), other.rates(spec), checkpoint_bytes={}, n_draws=200)
+
+
+def test_what_is_supposed_of_labels_is_said_with_what_is_assumed_of_the_others(synthetic: Any) -> None:
+    (said,) = assumptions_of(synthetic.spec(data=DataSpec(source="task", label_noise=0.1)), synthetic.data)
+
+    assert "10% of the training labels are wrong" in said
+    assert "teaching like 0.79 of the rows" in said
+    assert "today's training labels are taken as right" in said
+    assert "validation labels stay as they are" in said
+    assert assumptions_of(synthetic.spec(), synthetic.data) == ()

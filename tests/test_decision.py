@@ -34,6 +34,7 @@ from orchestrator.results import (
 )
 from orchestrator.spec import BudgetSpec, ExperimentSpec, PricingSpec, SpotSpec, TrackingSpec
 
+ONE_TARGET = {"workers": (1, 2), "smaller_targets": 0}
 PRICE_ROW = "aws,g5.xlarge,A10G,1,4,us-east-1,1.006,0.4,,a list,2026-01-21"
 
 
@@ -96,15 +97,19 @@ def test_a_gain_that_cannot_pay_is_rejected(synthetic: Any) -> None:
 
 
 def test_a_threshold_at_the_median_is_held_with_a_priced_measurement(synthetic: Any) -> None:
-    spec = synthetic.spec(decision={"baseline": 0.85})
+    spec = synthetic.spec(decision={"baseline": 0.85}, full_run=ONE_TARGET)
     median = verdict(synthetic, spec).best.gain_per_dollar.median
 
-    found = verdict(synthetic, synthetic.spec(decision={"baseline": 0.85, "min_gain_per_dollar": median}))
+    dear = synthetic.spec(decision={"baseline": 0.85, "min_gain_per_dollar": median}, full_run=ONE_TARGET)
+    found = verdict(synthetic, dear)
 
     assert found.kind == "HOLD"
     assert 0.1 < found.probability < 0.9
     assert "next measurement: cnn on a fraction of 0.71 with 3 seeds (about $" in found.next_step
     assert "no less than the full run's $" in found.next_step  # 3 seeds of 0.71 are twice the full run
+    assert found.next_measurement is not None
+    assert {trial.fraction for trial in found.next_measurement.trials} == {0.71}
+    assert found.next_measurement.description in found.next_step
 
 
 def test_a_saturated_curve_is_not_promoted_against_its_own_best_trial(synthetic: Any) -> None:
@@ -123,7 +128,8 @@ def test_a_model_at_chance_at_every_size_is_never_promoted(synthetic: Any) -> No
 
 
 def test_the_reason_is_one_sentence_with_gain_cost_and_probability(synthetic: Any) -> None:
-    reason = verdict(synthetic, synthetic.spec(decision={"baseline": 0.85, "min_gain_per_dollar": 0.5})).reason
+    spec = synthetic.spec(decision={"baseline": 0.85, "min_gain_per_dollar": 0.5}, full_run=ONE_TARGET)
+    reason = verdict(synthetic, spec).reason
 
     assert reason.startswith("cnn on all of the data, 1 worker, on-demand: +")
     assert "points expected (90%: +" in reason
@@ -136,7 +142,8 @@ def test_the_probability_matches_simulated_full_runs(synthetic: Any) -> None:
     """Over many sweeps of one truth, full runs pay about as often as the verdicts said they would."""
     noisy = synthetic.but(noise_std=0.01, error_rates={"cnn": synthetic.error_rates["cnn"]})
     truth = 1 - noisy.error_rates["cnn"](10_000)
-    spec = noisy.spec(decision={"baseline": truth - 0.01, "min_gain_per_dollar": 0.0}, full_run={"workers": (1,)})
+    full_run = {"workers": (1,), "smaller_targets": 0}
+    spec = noisy.spec(decision={"baseline": truth - 0.01, "min_gain_per_dollar": 0.0}, full_run=full_run)
 
     said = [verdict(noisy, spec, noisy.results(spec, rng_seed=seed)).probability for seed in range(40)]
 
@@ -218,7 +225,7 @@ def test_a_run_over_the_budget_is_never_promoted(synthetic: Any, cap: float, kin
 
 
 def test_a_budget_inside_the_interval_holds(synthetic: Any) -> None:
-    spec = synthetic.spec(decision={"baseline": 0.85}, full_run={"workers": (1,)})
+    spec = synthetic.spec(decision={"baseline": 0.85}, full_run={"workers": (1,), "smaller_targets": 0})
     free = verdict(synthetic, spec)
     cap = free.sweep_cost_usd + free.best.cost_usd.median
 
@@ -504,3 +511,12 @@ def test_dirty_data_hold_a_promotion(synthetic: Any) -> None:
     assert found.kind == "HOLD"
     assert veto.name == "checklist: C2 data clean and versioned"
     assert "exact leakage: 500 of 2,500" in veto.reason
+
+
+def test_fewer_workers_are_no_virtue_where_more_are_faster_and_cheaper(synthetic: Any) -> None:
+    slow = candidate(workers=2, cost=1.0, hours=2.0)
+    quick = candidate(workers=4, cost=0.9, hours=1.0)
+    dear = candidate(workers=4, cost=1.1, hours=1.0)
+
+    assert chosen(synthetic, slow, quick) == quick
+    assert chosen(synthetic, slow, dear) == slow

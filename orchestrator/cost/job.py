@@ -25,6 +25,9 @@ from orchestrator.results import CheckpointAdvice
 # Share of runs that do not end from which a reader is warned.
 _WORTH_A_WARNING = 0.01
 _N_INTERVALS = 64
+# Up-times behind a break-even, evenly spread over what is believed of them: of 192 break-evens of two sweeps in three
+# markets, all 4,000 draws moved one, by one of the intervals that are tried.
+_N_UPTIMES = 512
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,9 +165,11 @@ def _break_even_interval_s(job: Job, found: InterruptionDraws, price_ratio: floa
     work_s, checkpoint_s = float(np.mean(time.training_s) * share), float(np.mean(time.checkpoint_s))
     restart_s = float(np.mean(time.startup_s))
 
+    uptimes = [_spread(found.uptime_s), _spread(found.failure_uptime_s)]
+
     def is_cheaper(interval_s: float) -> bool:
         costs = []
-        for uptime_s in (found.uptime_s, found.failure_uptime_s):
+        for uptime_s in uptimes:
             expected_s = restart_s + expected_time_s(
                 work_s, interval_s=interval_s, checkpoint_s=checkpoint_s, restart_s=restart_s, mean_uptime_s=uptime_s
             )
@@ -179,6 +184,15 @@ def _break_even_interval_s(job: Job, found: InterruptionDraws, price_ratio: floa
         return 0.0
     last = int(np.flatnonzero(cheaper)[-1])
     return math.inf if last == len(intervals) - 1 else float(intervals[last])
+
+
+def _spread(draws: FloatArray) -> FloatArray:
+    """As many draws as are worth their time, one from the middle of each of so many equally likely parts."""
+    if len(draws) <= _N_UPTIMES:
+        return draws
+    places = (np.arange(_N_UPTIMES) + 0.5) * len(draws) / _N_UPTIMES
+    spread: FloatArray = np.sort(draws)[places.astype(np.intp)]
+    return spread
 
 
 def interruption_warnings(job: Job) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from orchestrator.intervals import FloatArray, summarise
+from orchestrator.intervals import FloatArray, certain, summarise
 from orchestrator.results import BillLine, CostKind, Interval
 
 
@@ -56,18 +56,19 @@ class Ledger:
             note: What a reader must know beside the numbers.
             is_invoiced: Whether a provider bills it; people's time is paid otherwise.
         """
-        amounts = np.broadcast_to(np.asarray(quantity, dtype=np.float64), (self.n_draws,))
+        amounts = np.asarray(quantity, dtype=np.float64)
         cost = amounts * price.usd
         self.draws_usd[kind] = self.draws_usd.get(kind, np.zeros(self.n_draws)) + cost
+        told = summarise(amounts) if amounts.ndim else certain(float(amounts))
         if not is_invoiced:
             self.people_usd = self.people_usd + cost
         self.lines.append(
             BillLine(
                 item=item,
-                quantity=summarise(amounts),
+                quantity=told,
                 unit=price.unit,
                 unit_price_usd=price.usd,
-                cost_usd=summarise(cost),
+                cost_usd=_times(told, price.usd),
                 source=price.cited,
                 note=note,
                 kind=kind,
@@ -76,7 +77,7 @@ class Ledger:
 
     def leave_out(self, kind: CostKind, item: str, unit: str, reason: str, quantity: float | None = None) -> None:
         """Add a line that no total counts, with the reason; the quantity where it is known."""
-        known = None if quantity is None else summarise(np.array([quantity]))
+        known = None if quantity is None else certain(quantity)
         self.lines.append(
             BillLine(
                 item=item,
@@ -105,3 +106,11 @@ class Ledger:
     @property
     def totals_usd(self) -> dict[CostKind, Interval]:
         return {kind: summarise(draws) for kind, draws in self.draws_usd.items()}
+
+
+def _times(interval: Interval, usd: float) -> Interval:
+    """A quantity at a price that is not negative, which keeps the order of draws and so every quantile."""
+    return Interval(
+        low=interval.low * usd, median=interval.median * usd, high=interval.high * usd, mean=interval.mean * usd,
+        level=interval.level,
+    )  # fmt: skip
