@@ -13,7 +13,7 @@ from orchestrator.ingest.records import Hosts, IngestDiagnosis, IngestPrices
 from orchestrator.ingest.trials import diagnose_trials
 from orchestrator.results import DataSummary, IngestMeasurement, TrialResult
 from orchestrator.spec import ExperimentSpec
-from orchestrator.subsets import subset_size
+from orchestrator.subsets import target_size
 
 
 def diagnose_full_run(
@@ -44,7 +44,7 @@ def diagnose_full_run(
     return diagnose(
         measured,
         workers=spec.full_run.workers,
-        n_samples=subset_size(data.n_train, spec.full_run.fraction),
+        n_samples=target_size(data.n_train, spec.full_run.fraction),
         epochs=spec.training.epochs,
         hosts=Hosts(
             workers_per_host=next(iter(rates.quotes.values())).workers_per_instance,
