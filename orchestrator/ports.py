@@ -21,10 +21,11 @@ from orchestrator.results import (
     Outcome,
     SweepEnd,
     TrainingResult,
+    TrialLaunch,
     TrialResult,
     Verdict,
 )
-from orchestrator.spec import ExperimentSpec, TrialSpec
+from orchestrator.spec import AlertEvent, ExperimentSpec, TrialSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,6 +165,18 @@ class Evidence(Protocol):
     def outcomes(self) -> tuple[Outcome, ...]: ...
 
     @property
+    def trials_usd(self) -> float:
+        """What all attempts at trials cost, those that failed and were run again included."""
+
+    @property
+    def open_full_runs(self) -> tuple[CandidateForecast, ...]:
+        """Full runs that were begun and have not ended, each candidate once: their dollars are not known yet."""
+
+    @property
+    def cut_off(self) -> tuple[TrialLaunch, ...]:
+        """Launches of which nothing was heard: still running, or cut off by a crash."""
+
+    @property
     def drills(self) -> tuple[Drill, ...]:
         """Rehearsals, the latest of each name."""
 
@@ -180,6 +193,16 @@ class EvidenceStore(Protocol):
 
     def append(self, kind: str, payload: object) -> None:
         """Write one record. Raises JournalError: the disk refused."""
+
+
+class Notifier(Protocol):
+    """Tells people who are not watching. It never raises into a sweep: faults are told at close."""
+
+    def notify(self, event: AlertEvent, text: str, facts: Mapping[str, object] | None = None) -> None:
+        """Send a message to every channel that asked for such events, in the background."""
+
+    def close(self, timeout_s: float = 30.0) -> str | None:
+        """Send what is waiting; returns one line about what could not be sent, or None."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

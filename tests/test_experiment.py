@@ -28,14 +28,16 @@ from orchestrator.experiment import (
     REFERENCE_LAUNCHES_S,
     Experiment,
     approve,
+    check_budget,
     judge,
     launch_interval,
     promote,
     sweep,
 )
+from orchestrator.experiment.measuring import Course
 from orchestrator.planner import plan_grid
 from orchestrator.ports import ReviewPage, TrialRunner, TrialSource
-from orchestrator.results import Approval, DataRead, IngestMeasurement, Outcome, Rate, TrialResult, Verdict
+from orchestrator.results import Approval, DataRead, IngestMeasurement, Outcome, Rate, TrialLaunch, TrialResult, Verdict
 from orchestrator.spec import (
     BudgetSpec,
     DataSpec,
@@ -48,6 +50,7 @@ from orchestrator.spec import (
     SweepSpec,
     TrainingSpec,
     TrialSpec,
+    trial_key,
 )
 from orchestrator.tracking.in_memory import InMemoryTracker
 from orchestrator.tracking.journal import Journal, run_folder
@@ -61,7 +64,7 @@ SPEC = ExperimentSpec(
     training=TrainingSpec(epochs=2, global_batch_size=32),
     sweep=SweepSpec(fractions=(0.05, 0.1, 0.2, 0.4), workers=(1,), seeds=2),
     pricing=PricingSpec(usd_per_worker_hour=3600.0),  # a dollar a second, so that caps are easy to reach
-    full_run=FullRunSpec(workers=(1,)),
+    full_run=FullRunSpec(workers=(1,), smaller_targets=0),
     decision=DecisionSpec(min_gain_per_dollar=0.0),
 )
 
@@ -100,6 +103,8 @@ class Lab:
     """Models whose data path was measured, over all commands; only where `measured` is set."""
     measured: IngestMeasurement | None = None
     read: DataRead | None = None
+    wall_time_of: Callable[[TrialSpec], float] | None = None
+    """Stands in for the clock, where a test is about seconds and dollars."""
 
     @contextmanager
     def open(self, spec: ExperimentSpec, draining: Callable[[], bool] = lambda: False) -> Iterator[Experiment]:
@@ -123,7 +128,7 @@ class Lab:
             root = None if spec.data.source == "task" else self.digits.root
             fingerprint = self.digits.summary.fingerprint
             runner = LocalRunner(spec, fingerprint=fingerprint, data_root=root, draining=draining)
-            yield Counting(runner, self.ran, self.probed, self.measured, self.read)
+            yield Counting(runner, self.ran, self.probed, self.measured, self.read, self.wall_time_of)
 
         return start
 
@@ -170,6 +175,7 @@ class Counting:
     probed: list[str]
     measured: IngestMeasurement | None
     read: DataRead | None
+    wall_time_of: Callable[[TrialSpec], float] | None
 
     def make_ready(self, trials: Sequence[TrialSpec]) -> DataRead | None:
         return self.read
@@ -184,7 +190,8 @@ class Counting:
     def run(self, source: TrialSource, on_result: Callable[[TrialResult], bool]) -> None:
         def note(result: TrialResult) -> bool:
             self.ran.append(result.trial)
-            return on_result(result)
+            timed = self.wall_time_of
+            return on_result(result if timed is None else replace(result, wall_time_s=timed(result.trial)))
 
         self.runner.run(source, note)
 
@@ -227,7 +234,9 @@ def test_a_sweep_measures_the_plan_writes_it_down_and_ends_in_a_verdict(lab: Lab
 
     assert verdict is not None
     assert lab.ran == list(plan)
-    assert lab.kinds == ["smoke"] + ["trial"] * len(plan) + ["verdict"]
+    assert lab.kinds == ["smoke"] + ["launch", "trial"] * len(plan) + ["sweep_end", "verdict"]
+    assert lab.view.sweep_end.cause == "plan done"
+    assert lab.view.cut_off == ()
     assert lab.view.verdict == verdict
     assert set(lab.tracker.results) == {result.key for result in lab.view.results}
     assert lab.tracker.verdicts == [verdict]
@@ -279,7 +288,8 @@ def test_draining_keeps_what_was_measured_and_the_next_sweep_does_the_rest(lab: 
     stopped = lab.sweep(draining=lambda: len(lab.ran) >= 3)
 
     assert stopped is None
-    assert lab.kinds == ["smoke"] + ["trial"] * 3
+    assert lab.kinds == ["smoke"] + ["launch", "trial"] * 3 + ["sweep_end"]
+    assert lab.view.sweep_end.cause == "stopped by the user"
     assert lab.said[-1] == "stopped: 3 of 8 trials are in the journal; the same command goes on from there"
 
     verdict = lab.sweep()
@@ -288,19 +298,129 @@ def test_draining_keeps_what_was_measured_and_the_next_sweep_does_the_rest(lab: 
     assert lab.ran == list(plan_grid(SPEC, lab.digits.summary))
 
 
-def test_the_sweeps_cap_stops_launching_and_judges_what_there_is(done: Lab) -> None:
-    spent = sum(result.cost_usd for result in done.view.results)
+def test_no_trial_starts_that_may_cost_more_than_the_cap_leaves_and_what_there_is_is_judged(done: Lab) -> None:
+    spent = done.view.trials_usd
     longer = with_sweep(fractions=(0.05, 0.1, 0.2, 0.4, 0.6, 0.8), max_cost_usd=spent + 1e-6)
 
     verdict = done.sweep(longer)
 
     assert verdict is not None
-    assert [trial.fraction for trial in done.ran] == [0.6]  # the first one goes over the cap; three more were planned
-    assert any("sweep.max_cost_usd of" in line and "no further trial starts" in line for line in done.said)
-
-    done.ran.clear()
-    assert done.sweep(longer) is not None
     assert done.ran == []
+    assert done.view.sweep_end.cause == "cap reached"
+    assert any("no further trial starts: sweep.max_cost_usd of" in line and "may cost" in line for line in done.said)
+
+
+def test_a_sweep_goes_as_far_as_its_cap_allows_and_never_passes_it(lab: Lab) -> None:
+    lab.wall_time_of = lambda trial: 10 * trial.fraction  # and so many dollars
+    longer = with_sweep(fractions=(0.05, 0.1, 0.2, 0.4, 0.6, 0.8), max_cost_usd=40.0)
+
+    lab.sweep(longer)
+
+    assert [trial.fraction for trial in lab.ran] == [f for f in (0.05, 0.1, 0.2, 0.4, 0.6) for _ in range(2)]
+    assert lab.view.trials_usd == pytest.approx(27.0)  # 8 more might have been 24
+    assert lab.view.sweep_end.cause == "cap reached"
+
+
+def test_a_launch_that_a_crash_cut_off_counts_with_what_was_reserved_for_it(done: Lab) -> None:
+    spent = done.view.trials_usd
+    trial = TrialSpec(model="linear", fraction=0.6, workers=1, seed=0)
+    longer = with_sweep(fractions=(0.05, 0.1, 0.2, 0.4, 0.6), max_cost_usd=spent + 1000)
+    with done.open(longer) as experiment:
+        key = trial_key(longer, done.digits.summary.fingerprint, trial)
+        experiment.journal.append("launch", TrialLaunch(key=key, trial=trial, reserved_usd=1000.0))
+
+    done.sweep(longer)
+
+    assert [launch.reserved_usd for launch in done.view.cut_off] == [1000.0]
+    assert "1 trial was cut off by a crash; caps count what was reserved for them, $1,000" in done.said
+    assert done.ran == []
+    assert done.view.sweep_end.cause == "cap reached"
+
+
+def test_an_adaptive_sweep_ends_once_the_verdict_is_certain_and_goes_no_further_when_asked_again(lab: Lab) -> None:
+    hopeless = replace(
+        with_sweep(strategy="adaptive", fractions=(0.05, 0.1, 0.2, 0.4, 0.6), seeds=3),
+        decision=DecisionSpec(min_gain_per_dollar=1e6),
+    )
+
+    verdict = lab.sweep(hopeless)
+
+    assert verdict is not None
+    assert (verdict.kind, lab.view.sweep_end.cause) == ("REJECT", "verdict certain")
+    n_ran = len(lab.ran)
+    assert len(set(lab.ran)) == n_ran < len(plan_grid(hopeless, lab.digits.summary)) == 15
+    assert (lab.view.sweep_end.n_trials, lab.view.sweep_end.n_grid) == (n_ran, 15)
+
+    assert lab.sweep(hopeless) == verdict
+    assert len(lab.ran) == n_ran
+
+
+def test_an_adaptive_sweep_keeps_its_cap(lab: Lab) -> None:
+    lab.wall_time_of = lambda trial: 10 * trial.fraction  # and so many dollars
+    spec = with_sweep(strategy="adaptive", fractions=(0.05, 0.1, 0.2, 0.4, 0.6), seeds=3, max_cost_usd=10.5)
+
+    lab.sweep(replace(spec, decision=DecisionSpec(min_gain_per_dollar=0.001)))
+
+    assert 5.0 <= lab.view.trials_usd <= 10.5  # 5 for what every forecast needs
+    assert max(trial.fraction for trial in lab.ran) == 0.2  # 0.4 may cost 12
+
+
+def test_launches_that_were_called_back_cost_nothing(done: Lab) -> None:
+    longer = with_sweep(fractions=(0.05, 0.1, 0.2, 0.4, 0.6))
+    with done.open(longer, draining=lambda: True) as experiment:
+        course = Course(experiment)
+        trial = course.next(())
+        end = course.end()
+        assert end.withdrawn == (trial_key(longer, done.digits.summary.fingerprint, trial),)
+        experiment.journal.append("sweep_end", end)
+
+    assert done.view.cut_off == ()
+
+
+def test_a_trial_that_nobody_can_price_runs_alone(lab: Lab) -> None:
+    capped = with_sweep(max_cost_usd=100.0)
+    with lab.open(capped) as experiment:
+        course = Course(experiment)
+        first = course.next(())
+
+        assert first is not None
+        assert course.next((first,)) is None
+        assert course.n_left > 0
+
+
+def test_trials_of_another_training_neither_count_as_run_nor_tell_what_one_costs(done: Lab) -> None:
+    spec = replace(with_sweep(strategy="adaptive"), training=replace(SPEC.training, epochs=1))
+
+    verdict = done.sweep(spec)
+
+    assert verdict is not None
+    assert 5 <= len(done.ran) <= 8
+    assert verdict.n_excluded == 8
+
+
+def test_a_full_run_that_was_begun_and_has_not_ended_counts_against_the_budget(done: Lab) -> None:
+    done.answer("approved")
+    best = done.view.verdict.best
+    tight = replace(SPEC, budget=BudgetSpec(max_cost_usd=done.view.trials_usd + 1.5 * best.bill.capped_usd.high))
+    other = replace(best, candidate=replace(best.candidate, fraction=0.5, n_samples=719))
+    with done.open(tight) as experiment:
+        check_budget(experiment, best)
+        experiment.journal.append("full_run_started", {"candidate": best.candidate, "forecast": best})
+
+        check_budget(experiment, best)  # it goes on where it was
+        with pytest.raises(BudgetError, match="raise the cap"):
+            check_budget(experiment, other)
+
+
+def test_every_attempt_at_a_trial_counts_against_the_cap(done: Lab) -> None:
+    (first, *_) = done.view.results
+    spent = done.view.trials_usd
+    with done.open(SPEC) as experiment:
+        failed = replace(first, status="failed", training=None, error="lost", cost_usd=100.0)
+        experiment.journal.append("trial", failed)
+
+    assert done.view.trials_usd == pytest.approx(spent + 100)
+    assert done.view.results[0] == first
 
 
 def test_the_budget_over_everything_stops_the_sweep_too(done: Lab) -> None:
@@ -318,7 +438,7 @@ def test_too_few_sizes_are_no_verdict_but_stay_in_the_journal(lab: Lab) -> None:
     with pytest.raises(EvidenceError, match="2 of at least 3 distinct sizes"):
         lab.sweep(with_sweep(fractions=(0.1, 0.2)))
 
-    assert lab.kinds == ["smoke"] + ["trial"] * 4
+    assert lab.kinds == ["smoke"] + ["launch", "trial"] * 4 + ["sweep_end"]
 
 
 def test_a_failed_trial_is_recorded_and_run_again_next_time(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:

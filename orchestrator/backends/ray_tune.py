@@ -92,7 +92,7 @@ class RayTuneRunner:
 
     def probe(self, model: str, n_samples: int) -> IngestMeasurement | None:
         """Measure the data path and the step on one worker, the others idle. Raises TaskError."""
-        request = replace(self._request, trial=replace(self._request.trial, model=model))
+        request = self._request_for(model)
         measured: IngestMeasurement | None = self._on_one_worker(
             f"probing {model}", lambda worker: worker.probe.remote(request, n_samples)
         )
@@ -116,26 +116,48 @@ class RayTuneRunner:
             ray.get(self._pool.give_back.remote(what))
 
     def smoke(self) -> list[SmokeReport]:
-        """One training step of every model, and at least one on every worker, so that no trial pays for a cold one.
+        """One training step of every model on every worker count, and at least one on every worker.
+
+        So no trial pays for a cold worker, and a model that cannot be trained in a group is known before one is paid.
 
         Raises: TaskError: a model cannot be built or trained.
         """
         workers = ray.get(self._pool.borrow.remote("smoke", self._n_workers))
         try:
             models = [model.name for model in self._spec.models]
-            asked = [
-                (model, worker.smoke.remote(replace(self._request, trial=replace(self._request.trial, model=model))))
-                for model, worker in _cover(models, workers)
-            ]
-            # Every answer is waited for: Ray prints the traceback of an error that nobody fetched.
-            answers = [(model, _smoke_answer(model, ref)) for model, ref in asked]
+            reports = self._smoke_alone(models, workers)
+            for model in models:
+                for count in sorted({count for count in self._spec.sweep.workers if count > 1}):
+                    self._smoke_group(model, workers[:count])
         finally:
             ray.get(self._pool.give_back.remote("smoke"))
+        return reports
+
+    def _smoke_alone(self, models: Sequence[str], workers: Sequence[Any]) -> list[SmokeReport]:
+        asked = [(model, worker.smoke.remote(self._request_for(model))) for model, worker in _cover(models, workers)]
+        # Every answer is waited for: Ray prints the traceback of an error that nobody fetched.
+        answers = [(model, _smoke_answer(model, ref)) for model, ref in asked]
         for _, answer in answers:
             if isinstance(answer, TaskError):
                 raise answer
         reports = {m: SmokeReport(model=m, **asdict(a)) for m, a in answers if isinstance(a, SmokeResult)}
         return list(reports.values())
+
+    def _smoke_group(self, model: str, group: list[Any]) -> None:
+        what = f"smoke test of {model} on {len(group)} workers"
+        try:
+            places = _places(group)
+        except ray.exceptions.RayError as error:
+            raise TaskError(f"{what}: a worker process died ({str(error).strip().splitlines()[0]})") from error
+        request = self._request_for(model)
+        ranks = [worker.smoke.remote(request, place) for worker, place in zip(group, places, strict=True)]
+        failures, _ = _first_failures(ranks)
+        if failures:
+            cause = _cause_of(failures)
+            raise TaskError(f"{what}: {_told(cause) if isinstance(cause, ray.exceptions.RayTaskError) else cause}")
+
+    def _request_for(self, model: str) -> TrainRequest:
+        return replace(self._request, trial=replace(self._request.trial, model=model))
 
     def run(self, source: TrialSource, on_result: Callable[[TrialResult], bool]) -> None:
         """Run what the source gives, a coordinator each, and hand every result over in this process."""
@@ -227,10 +249,9 @@ def _train_on(group: list[Any], request: TrainRequest) -> _Attempt:
         ranks = [group[0].train.remote(request, None)]
     else:
         try:
-            host, port = ray.get(group[0].free_address.remote())
+            places = _places(group)
         except ray.exceptions.RayError as error:
             return _lost(error)
-        places = [GroupPlace(rank=rank, world_size=len(group), host=host, port=port) for rank in range(len(group))]
         ranks = [worker.train.remote(request, place) for worker, place in zip(group, places, strict=True)]
     # Waiting for whichever ends first, not for rank 0, shows a rank that raised while the others wait for it.
     failures, pending = _first_failures(ranks)
@@ -239,8 +260,18 @@ def _train_on(group: list[Any], request: TrainRequest) -> _Attempt:
     lost = [error for error in failures if not isinstance(error, ray.exceptions.RayTaskError)]
     if lost:
         return _lost(lost[0])
-    causes = [error for error in failures if not is_of_a_collective(error.cause)] or failures
-    return _Attempt(error=_told(causes[0]), is_broken=bool(pending))
+    return _Attempt(error=_told(_cause_of(failures)), is_broken=bool(pending))
+
+
+def _places(group: list[Any]) -> list[GroupPlace]:
+    """Where the ranks of a group meet. Raises RayError: the first worker is gone."""
+    host, port = ray.get(group[0].free_address.remote())
+    return [GroupPlace(rank=rank, world_size=len(group), host=host, port=port) for rank in range(len(group))]
+
+
+def _cause_of(failures: Sequence[Any]) -> Any:
+    """The failure that brought the others about: one that is not of a collective, which only waited in vain."""
+    return next((error for error in failures if not is_of_a_collective(getattr(error, "cause", None))), failures[0])
 
 
 def _first_failures(ranks: list[Any]) -> tuple[list[ray.exceptions.RayError], list[Any]]:

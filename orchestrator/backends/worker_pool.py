@@ -14,7 +14,8 @@ import os
 import socket
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -63,25 +64,12 @@ class TrainWorker:
 
     def train(self, request: TrainRequest, place: GroupPlace | None) -> TrainingResult:
         """Train as one rank of a group, or alone. Raises what the task raises."""
-        import torch.distributed as dist
-
         from orchestrator.training.checkpoints import MemoryCheckpoints
         from orchestrator.training.loop import train
 
         started_at = time.perf_counter()
-        if place is not None:
-            dist.init_process_group(
-                "nccl" if request.spec.resources.gpus_per_worker > 0 else "gloo",
-                init_method=f"tcp://{place.host}:{place.port}",
-                rank=place.rank,
-                world_size=place.world_size,
-                timeout=timedelta(seconds=COLLECTIVE_TIMEOUT_S),
-            )
-        try:
+        with _joined(request, place):
             return train(request, checkpoints=MemoryCheckpoints(), started_at=started_at)[0]
-        finally:
-            if place is not None:
-                dist.destroy_process_group()
 
     def make_ready(self, request: TrainRequest, trials: Sequence[TrialSpec]) -> DataRead | None:
         """Read and decode the rows of the trials ahead."""
@@ -98,11 +86,33 @@ class TrainWorker:
             request.spec, request.data_root, request.trial.model, n_samples, default_device(request.spec)
         )
 
-    def smoke(self, request: TrainRequest) -> SmokeResult:
-        """One step of the model the request names."""
+    def smoke(self, request: TrainRequest, place: GroupPlace | None = None) -> SmokeResult:
+        """One step of the model the request names, as one rank of a group or alone."""
         from orchestrator.training.loop import smoke
 
-        return smoke(request)
+        with _joined(request, place):
+            return smoke(request)
+
+
+@contextmanager
+def _joined(request: TrainRequest, place: GroupPlace | None) -> Iterator[None]:
+    """In the process group of that place; alone without one."""
+    import torch.distributed as dist
+
+    if place is None:
+        yield
+        return
+    dist.init_process_group(
+        "nccl" if request.spec.resources.gpus_per_worker > 0 else "gloo",
+        init_method=f"tcp://{place.host}:{place.port}",
+        rank=place.rank,
+        world_size=place.world_size,
+        timeout=timedelta(seconds=COLLECTIVE_TIMEOUT_S),
+    )
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -144,7 +144,7 @@ def _validate(
 
 
 def smoke(request: TrainRequest) -> SmokeResult:
-    """Train one epoch on one batch, in process: the cheapest proof that a configuration works at all.
+    """Train one epoch on one batch, alone or as a rank of a group: the cheapest proof that a configuration works.
 
     Raises: TaskError: the task breaks the protocol. Whatever the user's code raises passes through.
     """

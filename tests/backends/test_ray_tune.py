@@ -176,6 +176,13 @@ def test_the_smoke_test_names_the_model_whose_training_raises(start_runner: Any,
         runner.smoke()
 
 
+def test_the_smoke_test_finds_what_only_goes_wrong_in_a_group(start_runner: Any, two_clouds: Any) -> None:
+    message = r"smoke test of bad on 2 workers: ValueError: the labels are all wrong \(faulty_task\.py:"
+
+    with start_runner(two_clouds(fault="raise", rank=1)) as runner, pytest.raises(TaskError, match=message):
+        runner.smoke()
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_trial_whose_worker_process_is_killed_is_tried_again_on_a_fresh_one(
     start_runner: Any, two_clouds: Any, make_trial: Any, measure: Any, wait_for: Any, tmp_path: Path, workers: int

@@ -1,0 +1,1 @@
+"""What keeps an experiment in a person's sight while nobody watches it: alerts."""
