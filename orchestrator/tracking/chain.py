@@ -2,7 +2,8 @@
 
 A line reads ``{"seq", "at", "kind", "payload", "previous", "sha256"}``. ``sha256`` is taken over the bytes of the line
 without its own field, and ``previous`` is the ``sha256`` of the line before (64 zeros for the first). A line that was
-altered, dropped or moved therefore breaks the chain where it happened; what a chain alone cannot show is a missing end.
+altered, dropped or moved therefore breaks the chain where it happened. What a chain alone cannot show is a missing end,
+or a chain that was written anew as a whole: for that a `Seal`, the last line's number and digest, is kept elsewhere.
 Bytes in, records out; the files are `journal`'s.
 """
 
@@ -11,11 +12,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 FIRST_PREVIOUS = "0" * 64
 _SEAL = re.compile(rb',"sha256":"([0-9a-f]{64})"\}')
+_SEAL_TEXT = re.compile(r"([0-9]{12}) ([0-9a-f]{64})")
 _SEAL_LENGTH = len(',"sha256":""}') + 64
 
 
@@ -44,6 +47,36 @@ class Scan:
     """The fault is a last line that was not written to its end."""
     tail: bytes = b""
     """All bytes from the fault on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seal:
+    """What one line was when it was the last, for keeping where the journal is not."""
+
+    seq: int
+    sha256: str
+
+    def __str__(self) -> str:
+        return f"{self.seq:012d} {self.sha256}"
+
+    @classmethod
+    def parse(cls, text: str) -> Seal | None:
+        """The seal that `str` wrote; None for anything else."""
+        found = _SEAL_TEXT.fullmatch(text.strip())
+        return cls(seq=int(found[1]), sha256=found[2]) if found else None
+
+    def fault(self, entries: Sequence[Entry]) -> str | None:
+        """What is wrong with lines that should hold the sealed one; None when they do."""
+        if len(entries) < self.seq:
+            return f"line {self.seq} was written and is missing; the last intact one is line {len(entries)}"
+        if entries[self.seq - 1].sha256 != self.sha256:
+            return f"line {self.seq} is not the one that was written: the chain was written anew at or before it"
+        return None
+
+
+def last_seal(entries: Sequence[Entry]) -> Seal | None:
+    """The seal of the lines so far; None without any."""
+    return Seal(seq=entries[-1].seq, sha256=entries[-1].sha256) if entries else None
 
 
 def scan_lines(content: bytes) -> Scan:

@@ -3,17 +3,17 @@
 One process writes (`Journal.open` holds a lock), any number read without one (`Journal.read`). A crash in the middle of
 a write leaves at most one torn last line, which the next `open` sets aside. Readers keep all that lies before a damage.
 ``at`` is for people: nothing is ordered or decided by the clock. The line format and its chain are `chain`'s.
+Beside the journal lies the seal of its last line, written after each append: with it, a missing end is found.
 """
 
 from __future__ import annotations
 
 import contextlib
 import difflib
-import json
 import os
 import re
-import socket
 import threading
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,22 +22,41 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
-from orchestrator.errors import JournalError, LockedError, UnknownExperimentError, UsageError
+from orchestrator.errors import JournalError, UnknownExperimentError, UsageError
 from orchestrator.ports import IngestProbe, SmokeReport
-from orchestrator.results import Approval, DataRead, DataSummary, Drill, Outcome, SweepEnd, TrialResult, Verdict
+from orchestrator.results import (
+    Approval,
+    Candidate,
+    CandidateForecast,
+    DataRead,
+    DataSummary,
+    Drill,
+    Outcome,
+    SweepEnd,
+    TrialLaunch,
+    TrialResult,
+    Verdict,
+)
 from orchestrator.spec import ExperimentSpec
 from orchestrator.tracking.chain import FIRST_PREVIOUS, Entry, Scan, scan_lines, sealed_line
+from orchestrator.tracking.lock import LOCK_NAME, OWNER_NAME, acquire, release
 from orchestrator.tracking.records import FullRunStart, from_plain, to_plain, without_retired_keys
+from orchestrator.tracking.seal import cannot, require_sealed, write_seal
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
 T = TypeVar("T")
 
+__all__ = ["FILE_NAME", "LOCK_NAME", "OWNER_NAME", "Journal", "JournalView", "run_folder"]
+
 FILE_NAME = "journal.jsonl"
-LOCK_NAME = "journal.lock"
-OWNER_NAME = "journal.owner"
 _RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+_DECISIONS: dict[str, type[Verdict | Approval | FullRunStart | Outcome]] = {
+    "verdict": Verdict, "approval": Approval, "full_run_started": FullRunStart, "outcome": Outcome,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -67,6 +86,11 @@ class JournalView:
     def config_path(self) -> str | None:
         """The config file of the latest start, as the user gave it."""
         return self._experiment.payload.get("config")
+
+    @property
+    def overrides(self) -> tuple[str, ...]:
+        """What the user gave behind the config file at the latest start."""
+        return tuple(self._experiment.payload.get("overrides") or ())
 
     @cached_property
     def results(self) -> tuple[TrialResult, ...]:
@@ -103,13 +127,40 @@ class JournalView:
         return self._decode(entries[-1], Verdict) if entries else None
 
     @cached_property
+    def answers(self) -> tuple[Approval, ...]:
+        """Every approval and rejection of exactly the latest verdict, oldest first."""
+        if self.verdict is None:
+            return ()
+        answers = [self._decode(entry, Approval) for entry in self._of("approval")]
+        return tuple(answer for answer in answers if answer.inputs_digest == self.verdict.inputs_digest)
+
+    @property
     def approval(self) -> Approval | None:
         """The latest approval or rejection of exactly the latest verdict."""
-        if self.verdict is None:
+        return self.answers[-1] if self.answers else None
+
+    @cached_property
+    def spec_of_verdict(self) -> ExperimentSpec | None:
+        """The config that the latest verdict was reached under; None without a verdict."""
+        kinds = [entry.kind for entry in self.entries]
+        if "verdict" not in kinds:
             return None
-        answers = [self._decode(entry, Approval) for entry in self._of("approval")]
-        matching = [answer for answer in answers if answer.inputs_digest == self.verdict.inputs_digest]
-        return matching[-1] if matching else None
+        at = len(kinds) - 1 - kinds[::-1].index("verdict")
+        return JournalView(self.path, self.entries[:at]).spec
+
+    def record(self, entry: Entry) -> object | None:
+        """The record of a line that is about a decision; None for every other kind. Raises JournalError."""
+        kind = _DECISIONS.get(entry.kind)
+        return None if kind is None else self._decode(entry, kind)
+
+    def since_verdict(self, kind: str) -> int:
+        """Records of a kind that were written after the latest verdict."""
+        n = 0
+        for entry in reversed(self.entries):
+            if entry.kind == "verdict":
+                break
+            n += entry.kind == kind
+        return n
 
     @cached_property
     def full_run_started(self) -> FullRunStart | None:
@@ -127,6 +178,38 @@ class JournalView:
     def outcomes(self) -> tuple[Outcome, ...]:
         """Every full run that ended, oldest first."""
         return tuple(self._decode(entry, Outcome) for entry in self._of("outcome"))
+
+    @cached_property
+    def trials_usd(self) -> float:
+        """What all attempts at trials cost, those that failed and were run again included."""
+        return float(sum(self._decode(entry, TrialResult).cost_usd for entry in self._of("trial")))
+
+    @cached_property
+    def open_full_runs(self) -> tuple[CandidateForecast, ...]:
+        """Full runs that were begun and have not ended, each candidate once: their dollars are not known yet."""
+        found: dict[Candidate, CandidateForecast] = {}
+        for entry in self.entries:
+            if entry.kind == "outcome":
+                found.pop(self._decode(entry, Outcome).candidate, None)
+            elif entry.kind == "full_run_started":
+                start = self._decode(entry, FullRunStart)
+                found[start.candidate] = start.forecast
+        return tuple(found.values())
+
+    @cached_property
+    def cut_off(self) -> tuple[TrialLaunch, ...]:
+        """Launches of which nothing was heard: still running, or cut off by a crash."""
+        heard = Counter(entry.payload["key"] for entry in self._of("trial"))
+        for entry in self._of("sweep_end"):
+            heard.update(entry.payload["withdrawn"])
+        launches = [self._decode(entry, TrialLaunch) for entry in self._of("launch")]
+        silent = []
+        for launch in reversed(launches):  # the latest launch of a trial is the one that was heard of
+            if heard[launch.key] > 0:
+                heard[launch.key] -= 1
+            else:
+                silent.append(launch)
+        return tuple(reversed(silent))
 
     @cached_property
     def drills(self) -> tuple[Drill, ...]:
@@ -181,23 +264,24 @@ class Journal:
 
         Raises:
             LockedError: Another process writes there; the message names it and its age.
-            JournalError: The folder cannot be written, or the journal is damaged before its last line.
+            JournalError: The folder cannot be written, the journal is damaged before its last line, or lines that were
+                written are missing.
         """
         path = folder / FILE_NAME
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            lock = _acquire(folder, now)
+            lock = acquire(folder, now)
         except OSError as error:
-            raise JournalError(_cannot("use", folder, error)) from error
+            raise JournalError(cannot("use", folder, error)) from error
         try:
             view = _recover(path)
             descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
             _fsync_folder(folder)
             return cls(path, descriptor, lock, view, now)
         except BaseException as error:
-            _release(folder, lock)
+            release(folder, lock)
             if isinstance(error, OSError):
-                raise JournalError(_cannot("open", path, error)) from error
+                raise JournalError(cannot("open", path, error)) from error
             raise
 
     @staticmethod
@@ -208,15 +292,24 @@ class Journal:
             UnknownExperimentError: There is no journal.
             JournalError: It cannot be read.
         """
-        return _view(folder / FILE_NAME, scan_lines(_content(folder)))
+        return Journal.parse(folder / FILE_NAME, _content(folder))
+
+    @staticmethod
+    def parse(path: Path, content: bytes) -> JournalView:
+        """As `read`, of bytes that came from elsewhere; ``path`` only names them."""
+        return _view(path, scan_lines(content))
 
     @staticmethod
     def verify(folder: Path) -> int:
-        """Check every line against its digest and the one before; their number. Raises JournalError at a fault."""
+        """Check every line against its digest, the one before and the seal; their number.
+
+        Raises: JournalError: A line was altered, dropped or moved, or the end is missing.
+        """
         path = folder / FILE_NAME
         scan = scan_lines(_content(folder))
         if scan.fault is not None:
             raise JournalError(_damage(path, scan))
+        require_sealed(path, scan.entries)
         return len(scan.entries)
 
     @property
@@ -230,8 +323,8 @@ class Journal:
         """Write one record and wait until the disk has it.
 
         Args:
-            kind: ``experiment``, ``data_read``, ``ingest``, ``smoke``, ``trial``, ``sweep_end``, ``verdict``,
-                ``drill``, ``approval``, ``full_run_started`` or ``outcome``.
+            kind: ``experiment``, ``data_read``, ``ingest``, ``smoke``, ``launch``, ``trial``, ``sweep_end``,
+                ``verdict``, ``drill``, ``approval``, ``full_run_started`` or ``outcome``.
             payload: The record, or a mapping that may hold records; a list of smoke reports for ``smoke``.
 
         Raises:
@@ -245,13 +338,14 @@ class Journal:
             self._write(line)
             self._view = None
             self._entries.append(Entry(seq=len(self._entries) + 1, at=at, kind=kind, payload=plain, sha256=seal))
+            write_seal(self.path, self._entries)
 
     def close(self) -> None:
         """Let the next writer in; safe to call twice."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
-            _release(self.path.parent, self._lock)
+            release(self.path.parent, self._lock)
 
     def __enter__(self) -> Journal:
         return self
@@ -275,7 +369,7 @@ class Journal:
                 os.ftruncate(self._descriptor, length)
             except OSError:  # a torn line stays behind; appending after it would bury it in the middle
                 self.close()
-            raise JournalError(_cannot("append to", self.path, error)) from error
+            raise JournalError(cannot("append to", self.path, error)) from error
 
 
 def run_folder(runs_dir: Path | str, name: str) -> Path:
@@ -294,7 +388,7 @@ def _content(folder: Path) -> bytes:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise UnknownExperimentError(_unknown(folder)) from error
     except OSError as error:
-        raise JournalError(_cannot("read", path, error)) from error
+        raise JournalError(cannot("read", path, error)) from error
 
 
 def _view(path: Path, scan: Scan) -> JournalView:
@@ -312,11 +406,13 @@ def _view(path: Path, scan: Scan) -> JournalView:
 def _recover(path: Path) -> JournalView:
     """The journal's view after a torn last line was moved aside. Raises JournalError on damage before it."""
     if not path.exists():
+        require_sealed(path, ())
         return JournalView(path, ())
     content = path.read_bytes()
     scan = scan_lines(content)
     if scan.fault is not None and not scan.is_torn:
         raise JournalError(_damage(path, scan))
+    require_sealed(path, scan.entries)
     if scan.fault is None:
         if content and not content.endswith(b"\n"):  # killed between the line and its newline: the line is whole
             with path.open("ab") as file:
@@ -337,59 +433,11 @@ def _free_name(path: Path) -> Path:
     return next(name for name in names if not name.exists())
 
 
-def _acquire(folder: Path, now: Callable[[], datetime]) -> BaseFileLock:
-    """The folder's lock, with the owner named beside it. Raises LockedError, OSError."""
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(folder / LOCK_NAME)
-    try:
-        lock.acquire(blocking=False)
-    except Timeout as error:
-        raise LockedError(_locked(folder, now())) from error
-    owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": now().astimezone(UTC).isoformat()}
-    # Beside the lock and not in it: some platforms let nobody, the owner included, write to a locked file.
-    try:
-        (folder / OWNER_NAME).write_text(json.dumps(owner), encoding="utf-8")
-    except OSError:
-        lock.release()
-        raise
-    return lock
-
-
-def _release(folder: Path, lock: BaseFileLock) -> None:
-    with contextlib.suppress(OSError):
-        (folder / OWNER_NAME).unlink()
-    lock.release()
-
-
-def _locked(folder: Path, now: datetime) -> str:
-    way_out = "wait for it, stop it, or give the experiment another name"
-    try:
-        owner = json.loads((folder / OWNER_NAME).read_text(encoding="utf-8"))
-        age_s = max((now - datetime.fromisoformat(owner["since"])).total_seconds(), 0.0)
-        return f"{folder} is in use by process {owner['pid']} on {owner['host']} for {_age(age_s)}; {way_out}"
-    except (OSError, ValueError, KeyError, TypeError):
-        return f"{folder} is in use by another process, which has not left its name; {way_out}"
-
-
-def _age(age_s: float) -> str:
-    if age_s < 120:
-        return f"{age_s:.0f} s"
-    return f"{age_s / 60:.0f} min" if age_s < 7200 else f"{age_s / 3600:.1f} h"
-
-
 def _damage(path: Path, scan: Scan) -> str:
     line = len(scan.entries) + 1
     return (
         f"{path}: line {line} is damaged: {scan.fault}; the {len(scan.entries)} lines before it are intact. "
         f"Restore the file from a copy, or keep them: head -n {line - 1} {FILE_NAME} > kept && mv kept {FILE_NAME}"
-    )
-
-
-def _cannot(verb: str, path: Path, error: OSError) -> str:
-    return (
-        f"cannot {verb} {path}: {error.strerror or error}; free space or make it writable, "
-        "or set runs_dir to another folder. What was recorded before is kept"
     )
 
 

@@ -12,6 +12,18 @@ and compared by the data they were made of, which is also the digest of their ML
 
     data.fingerprint          of the full content
     data.version.*            what data versioning tools call it: `data.versions`
+
+A person answers on the parent run in one tag, and in no other; we write into it only while nobody has answered:
+
+    approval                  our prompt, or the answer: see `orchestrator.approval`
+    approval.state            pending, not needed, approved or rejected: what the journal says
+    approval.answer           what became of the text in ``approval``
+    approval.by, .reason ...  the recorded answer
+
+The parent run also keeps the journal itself and its seal, out of reach of who can write to the run folder only:
+
+    journal.seal.XXXXXXXX     number and digest of a line that was the last; X begin the digest of the first line
+    journal.finding           that a later journal did not hold a line sealed before; then nothing was replaced
 """
 
 from __future__ import annotations
@@ -20,13 +32,24 @@ import math
 import re
 import statistics
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from orchestrator.results import DataSummary, Interval, Outcome, TimeSplit, TrainingResult, TrialResult, Verdict
+from orchestrator.approval import approval_code
+from orchestrator.results import (
+    Approval,
+    DataSummary,
+    Interval,
+    Outcome,
+    TimeSplit,
+    TrainingResult,
+    TrialResult,
+    Verdict,
+)
 from orchestrator.spec import ExperimentSpec, digest, evidence_scope
+from orchestrator.tracking.chain import Entry, Seal, last_seal
 from orchestrator.tracking.records import to_plain
 
 KIND = "orchestrator.kind"
@@ -40,6 +63,12 @@ DATA_VERSION = "data.version."
 INPUTS = "orchestrator.inputs_digest"
 DESCRIPTION = "mlflow.note.content"
 PARENT = "mlflow.parentRunId"
+APPROVAL = "approval"
+APPROVAL_STATE = "approval.state"
+APPROVAL_ANSWER = "approval.answer"
+JOURNAL = "journal.jsonl"
+JOURNAL_SEAL = "journal.seal."
+JOURNAL_FINDING = "journal.finding"
 
 # MLflow refuses tags beyond 8000 characters; an error's first thousand say what happened.
 MAX_ERROR_CHARACTERS = 1000
@@ -196,7 +225,7 @@ def curve_means(spec: ExperimentSpec, data: DataSummary, results: Sequence[Trial
 
 
 def verdict_tags(verdict: Verdict) -> dict[str, str]:
-    """Tags to filter on; ``approval`` is set apart from these because a person may have changed it."""
+    """Tags to filter on; those of the answer are set apart, because a person may have changed them."""
     best = verdict.best.candidate
     return {
         "verdict": verdict.kind,
@@ -206,6 +235,44 @@ def verdict_tags(verdict: Verdict) -> dict[str, str]:
         "recommended": str(best) if verdict.kind == "PROMOTE" else "none",
         INPUTS: verdict.inputs_digest,
     }
+
+
+def approval_tags(approval: Approval) -> dict[str, str]:
+    """What the journal says of the answer; the tag ``approval`` itself stays as its writer left it."""
+    override = {} if approval.override is None else {"approval.override": approval.override[:MAX_ERROR_CHARACTERS]}
+    return {
+        APPROVAL_STATE: approval.decision,
+        APPROVAL_ANSWER: f"recorded: {approval.decision} {approval_code(approval.inputs_digest)} by {approval.by}",
+        "approval.by": approval.by,
+        "approval.reason": approval.reason[:MAX_ERROR_CHARACTERS],
+        "approval.at": approval.at,
+        "approval.source": approval.source,
+        "approval.inputs_digest": approval.inputs_digest,
+    } | override
+
+
+def seal_tags(entries: Sequence[Entry]) -> dict[str, str]:
+    """The seal of the last line, under a name of this journal's own."""
+    seal = last_seal(entries)
+    return {} if seal is None else {_seal_name(entries): str(seal)}
+
+
+def seals_of(tags: Mapping[str, str], entries: Sequence[Entry]) -> list[Seal]:
+    """The seal that a run keeps of this very journal, told by its first line; none for another journal."""
+    seal = Seal.parse(tags.get(_seal_name(entries), "")) if entries else None
+    return [] if seal is None else [seal]
+
+
+def all_seals(tags: Mapping[str, str]) -> dict[str, Seal]:
+    """Every seal that a run keeps, by the beginning of the digest of the journal's first line."""
+    read = {
+        key.removeprefix(JOURNAL_SEAL): Seal.parse(value) for key, value in tags.items() if key.startswith(JOURNAL_SEAL)
+    }
+    return {key: seal for key, seal in read.items() if seal is not None}
+
+
+def _seal_name(entries: Sequence[Entry]) -> str:
+    return JOURNAL_SEAL + entries[0].sha256[:8]
 
 
 def verdict_metrics(verdict: Verdict) -> dict[str, float]:

@@ -12,14 +12,17 @@ import json
 import logging
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.approval import answered_text, approval_code, approval_prompt, is_own_text
+from orchestrator.errors import TrackingError
 from orchestrator.ports import ReviewPage
 from orchestrator.results import Approval, DataSummary, Outcome, TrialResult, Verdict
-from orchestrator.spec import ExperimentSpec
+from orchestrator.spec import ExperimentSpec, without_secrets
 from orchestrator.tracking import mlflow_layout as layout
+from orchestrator.tracking.chain import scan_lines
 from orchestrator.tracking.mlflow_store import connect, experiment_id, mask
 from orchestrator.tracking.records import to_plain
 
@@ -47,8 +50,9 @@ class _Child:
 class MlflowMirror:
     """One experiment in one store. `open` first; then any order."""
 
-    def __init__(self, uri: str) -> None:
-        self._uri = uri
+    def __init__(self, uri: str, journal: Path | None = None) -> None:
+        """Args: uri: Tracking URI. journal: File to keep a copy and a seal of; None keeps neither."""
+        self._uri, self._journal = uri, journal
         self._client: MlflowClient
         self._spec: ExperimentSpec
         self._data: DataSummary
@@ -78,7 +82,8 @@ class MlflowMirror:
                 self._curve[key, metric.step] = metric.value
         self._trials, self._full_runs = self._children()
         self._tag_data(parent)
-        self._log_text({"config.json": json.dumps(to_plain(spec), indent=2)})
+        shown = replace(spec, alerts=without_secrets(spec.alerts))
+        self._log_text({"config.json": json.dumps(to_plain(shown), indent=2)})
         self._client.log_inputs(self.parent_id, [self._dataset(data.fingerprint)])
 
     def trial(self, result: TrialResult) -> None:
@@ -115,28 +120,41 @@ class MlflowMirror:
         )
         standing = self._client.get_run(self.parent_id).data.tags
         tags = layout.verdict_tags(verdict) | {layout.DESCRIPTION: _cut(page.description)}
-        is_answered = standing.get(layout.INPUTS) == verdict.inputs_digest and "approval" in standing
-        if not is_answered:
-            for stale in (tag for tag in standing if tag.startswith("approval.")):
-                self._client.delete_tag(self.parent_id, stale)
-            tags["approval"] = "pending" if verdict.kind == "PROMOTE" else "not needed"
+        tags |= self._approval_tags(verdict, standing)
         self._log_files(self.parent_id, {f"figures/{name}.png": image for name, image in page.figures.items()})
         self._log_text({"report.html": page.html, "verdict.md": page.description})
         self._set_tags(self.parent_id, tags)
         self._client.set_terminated(self.parent_id, "FINISHED")
         self._is_measuring = False
+        self._keep_journal()
+
+    def _approval_tags(self, verdict: Verdict, standing: Mapping[str, str]) -> dict[str, str]:
+        """The prompt of a new verdict; what people wrote to this very verdict is left alone."""
+        text = standing.get(layout.APPROVAL, "")
+        is_new = standing.get(layout.INPUTS) != verdict.inputs_digest
+        if not is_new and (layout.APPROVAL_STATE in standing or not is_own_text(text)):
+            return {}
+        for stale in (tag for tag in standing if tag.startswith(f"{layout.APPROVAL}.")):
+            self._client.delete_tag(self.parent_id, stale)
+        tags = {
+            layout.APPROVAL: approval_prompt(verdict),
+            layout.APPROVAL_STATE: "pending" if verdict.kind == "PROMOTE" else "not needed",
+        }
+        if not is_own_text(text) and standing.get(layout.APPROVAL_STATE) not in ("approved", "rejected"):
+            told = f"{text[: layout.MAX_ERROR_CHARACTERS]!r} was of an earlier verdict and was not taken up"
+            tags[layout.APPROVAL_ANSWER] = f"{told}; the code now is {approval_code(verdict.inputs_digest)}"
+        return tags
 
     def approval(self, approval: Approval) -> None:
-        self._set_tags(
-            self.parent_id,
-            {
-                "approval": approval.decision,
-                "approval.by": approval.by,
-                "approval.reason": approval.reason[: layout.MAX_ERROR_CHARACTERS],
-                "approval.at": approval.at,
-                "approval.inputs_digest": approval.inputs_digest,
-            },
-        )
+        """What the journal says of the answer; a text that a person wrote is never replaced."""
+        standing = self._client.get_run(self.parent_id).data.tags
+        tags = layout.approval_tags(approval)
+        if is_own_text(standing.get(layout.APPROVAL, "")):
+            tags[layout.APPROVAL] = answered_text(approval)[:MAX_TAG_CHARACTERS]
+        if "approval.override" in standing and approval.override is None:
+            self._client.delete_tag(self.parent_id, "approval.override")
+        self._set_tags(self.parent_id, tags)
+        self._keep_journal()
 
     def full_run(self, outcome: Outcome) -> None:
         """One child run for the full run, with forecast against result as a table."""
@@ -164,6 +182,7 @@ class MlflowMirror:
         )
         self._full_runs[record] = child
         self._set_tags(self.parent_id, {"full_run": child.run_id})
+        self._keep_journal()
 
     def register_model(self, name: str, model: object, input_example: object, requirements: Sequence[str]) -> None:
         """Store the latest full run's model as an exported graph (no pickle) and register it as ``name``.
@@ -197,6 +216,24 @@ class MlflowMirror:
         if self._is_measuring:
             self._client.set_terminated(self.parent_id, "KILLED")
             self._is_measuring = False
+
+    def _keep_journal(self) -> None:
+        """A copy of the journal and its seal; one that lacks a line sealed before replaces nothing and is told."""
+        if self._journal is None:
+            return
+        content = self._journal.read_bytes()
+        content = content[: content.rfind(b"\n") + 1]  # a line may be in the writing
+        scan = scan_lines(content)
+        faults = [scan.fault or ""] if scan.fault else []
+        standing = self._client.get_run(self.parent_id).data.tags
+        faults += [fault for seal in layout.seals_of(standing, scan.entries) if (fault := seal.fault(scan.entries))]
+        if faults:
+            self._set_tags(self.parent_id, {layout.JOURNAL_FINDING: "; ".join(faults)})
+            raise TrackingError(f"the journal does not hold what was sealed here before: {'; '.join(faults)}")
+        self._log_files(self.parent_id, {layout.JOURNAL: content})
+        self._set_tags(self.parent_id, layout.seal_tags(scan.entries))
+        if layout.JOURNAL_FINDING in standing:
+            self._client.delete_tag(self.parent_id, layout.JOURNAL_FINDING)
 
     def _tag_data(self, parent: Run) -> None:
         """The data at hand; pointers of other data that the run was tagged with before are taken away."""

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from orchestrator.ports import ReviewPage
 from orchestrator.results import Approval, DataSummary, Outcome, TrialResult, Verdict
@@ -37,13 +38,19 @@ class _Update:
 class MlflowTracker:
     """Implements `ports.Tracker` on an MLflow store. No method but `close` waits for the store."""
 
-    def __init__(self, uri: str, *, close_timeout_s: float = 60.0) -> None:
-        """Args: uri: Tracking URI. close_timeout_s: Longest that `close` waits for what is still to be written."""
+    def __init__(self, uri: str, *, journal: Path | None = None, close_timeout_s: float = 60.0) -> None:
+        """Make a tracker; nothing is connected before `open`.
+
+        Args:
+            uri: Tracking URI.
+            journal: File of which the store keeps a copy and a seal with each verdict, answer and outcome.
+            close_timeout_s: Longest that `close` waits for what is still to be written.
+        """
         self._uri = absolute(uri)
         self._close_timeout_s = close_timeout_s
         self._queue: queue.Queue[_Update | None] = queue.Queue()
         self._thread: threading.Thread | None = None
-        self._mirror = MlflowMirror(self._uri)
+        self._mirror = MlflowMirror(self._uri, journal)
         self._is_open = False
         self._n_asked = 0
         self._n_written = 0

@@ -25,6 +25,8 @@ from orchestrator.spec import ExperimentSpec
 from orchestrator.tracking.chain import scan_lines
 from orchestrator.tracking.journal import Journal, run_folder
 from orchestrator.tracking.records import FullRunStart, from_plain, to_plain, without_retired_keys
+from orchestrator.tracking.seal import SEAL_NAME
+from orchestrator.tracking.verify import verify_folder
 
 samples = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "samples.py")))
 
@@ -118,9 +120,13 @@ def test_an_unknown_kind_is_kept_and_passed_over(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("n_lost", [2, 40, 700])
 def test_a_torn_last_line_is_set_aside_and_everything_before_it_kept(tmp_path: Path, n_lost: int) -> None:
-    path = filled(tmp_path)
+    path = filled(tmp_path, n_trials=2)
+    sealed = (tmp_path / SEAL_NAME).read_bytes()
+    with Journal.open(tmp_path, now=now) as journal:
+        journal.append("trial", samples.results()[2])
     whole = path.read_bytes()
     path.write_bytes(whole[:-n_lost])
+    (tmp_path / SEAL_NAME).write_bytes(sealed)  # as a crash in the middle of the line leaves it
 
     assert "line 4 is incomplete" in Journal.read(tmp_path).warnings[0]
     with Journal.open(tmp_path, now=now) as journal:
@@ -172,6 +178,49 @@ def test_a_dropped_line_is_not_taken_for_a_torn_one_when_it_shows_only_at_the_en
 
     with pytest.raises(JournalError, match="line 3 is damaged"):
         Journal.open(tmp_path, now=now)
+
+
+@pytest.mark.parametrize("n_lines", [0, 1, 3])
+def test_a_journal_that_lost_its_end_is_neither_verified_nor_written_to(tmp_path: Path, n_lines: int) -> None:
+    path = filled(tmp_path)
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:n_lines]))
+    left = path.read_bytes()
+
+    with pytest.raises(
+        JournalError, match=rf"line 4 was written and is missing; the last intact one is line {n_lines}"
+    ):
+        Journal.verify(tmp_path)
+    with pytest.raises(JournalError, match=r"line 4 was written and is missing.*rm .*journal\.seal"):
+        Journal.open(tmp_path, now=now)
+    assert path.read_bytes() == left
+
+    (tmp_path / SEAL_NAME).unlink()
+    with Journal.open(tmp_path, now=now) as journal:
+        journal.append("trial", samples.results()[3])
+    assert Journal.verify(tmp_path) == n_lines + 1
+
+
+def test_a_last_line_that_was_sealed_and_cut_is_left_as_it_is(tmp_path: Path) -> None:
+    path = filled(tmp_path)
+    path.write_bytes(path.read_bytes()[:-40])
+
+    with pytest.raises(JournalError, match="line 4 was written and is missing"):
+        Journal.open(tmp_path, now=now)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["journal.jsonl", "journal.lock", "journal.seal"]
+
+
+def test_a_seal_that_fell_behind_in_a_crash_hurts_nothing(tmp_path: Path) -> None:
+    filled(tmp_path, n_trials=1)
+    behind = (tmp_path / SEAL_NAME).read_bytes()
+    with Journal.open(tmp_path, now=now) as journal:
+        journal.append("trial", samples.results()[1])
+    (tmp_path / SEAL_NAME).write_bytes(behind)
+
+    assert verify_folder(tmp_path, None).findings == ()
+    with Journal.open(tmp_path, now=now) as journal:
+        journal.append("trial", samples.results()[2])
+    assert Journal.verify(tmp_path) == 4
+    assert (tmp_path / SEAL_NAME).read_text().startswith("000000000004 ")
 
 
 def test_a_second_writer_is_told_who_owns_the_folder_and_since_when(tmp_path: Path) -> None:

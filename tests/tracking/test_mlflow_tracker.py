@@ -18,7 +18,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from orchestrator.approval import parse_answer
 from orchestrator.ports import ReviewPage
+from orchestrator.results import Approval
 from orchestrator.tracking import mlflow_layout as layout
 from orchestrator.tracking import mlflow_mirror
 from orchestrator.tracking.mlflow_store import absolute, check_store, connect, mask
@@ -169,7 +171,8 @@ def test_the_verdict_is_on_the_parent_as_tags_description_figures_and_page(uri: 
     run = parent(uri)
     assert run.info.status == "FINISHED"
     tags = run.data.tags
-    assert (tags["verdict"], tags["probability"], tags["approval"]) == ("PROMOTE", "0.940", "pending")
+    assert (tags["verdict"], tags["probability"], tags["approval.state"]) == ("PROMOTE", "0.940", "pending")
+    assert tags["approval"] == "pending: approved ab12cd34 by YOUR NAME: REASON"
     assert tags["mlflow.note.content"] == PAGE.description
     assert tags[layout.FINGERPRINT] == samples.data().fingerprint
     artifacts = tmp_path / "mlartifacts" / run.info.run_id / "artifacts"
@@ -179,21 +182,61 @@ def test_the_verdict_is_on_the_parent_as_tags_description_figures_and_page(uri: 
     assert tracker.review_path == f"#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
 
 
-def test_an_approval_given_in_the_ui_outlives_the_same_verdict_but_not_another(uri: str) -> None:
-    tracker = swept(uri, [])
-    tracker.verdict_reached(samples.verdict(), PAGE)
-    assert tracker.close() is None
-    connect(uri).set_tag(parent(uri).info.run_id, "approval", "approved")
+def told(uri: str, *records: object) -> dict[str, str]:
+    """The parent's tags after verdicts and answers were mirrored in this order, each by a tracker of its own."""
+    for record in records:
+        tracker = swept(uri, [])
+        if isinstance(record, Approval):
+            tracker.approval_given(record)
+        else:
+            tracker.verdict_reached(record, PAGE)
+        assert tracker.close() is None
+    return dict(parent(uri).data.tags)
 
-    again = swept(uri, [])
-    again.verdict_reached(samples.verdict(), PAGE)
-    assert again.close() is None
-    assert parent(uri).data.tags["approval"] == "approved"
 
-    other = swept(uri, [])
-    other.verdict_reached(replace(samples.verdict(), inputs_digest="another"), PAGE)
-    assert other.close() is None
-    assert parent(uri).data.tags["approval"] == "pending"
+def write_in_the_ui(uri: str, text: str) -> None:
+    connect(uri).set_tag(parent(uri).info.run_id, "approval", text)
+
+
+def test_a_text_written_in_the_ui_outlives_the_same_verdict_and_is_no_answer_to_another(uri: str) -> None:
+    text = "approved ab12cd34 by Ada: worth it"
+    told(uri, samples.verdict())
+    write_in_the_ui(uri, text)
+
+    assert told(uri, samples.verdict())["approval"] == text
+
+    tags = told(uri, replace(samples.verdict(), inputs_digest="99887766aabbccdd"))
+    assert tags["approval"] == "pending: approved 99887766 by YOUR NAME: REASON"
+    assert tags["approval.state"] == "pending"
+    assert tags["approval.answer"] == (
+        "'approved ab12cd34 by Ada: worth it' was of an earlier verdict and was not taken up; the code now is 99887766"
+    )
+
+
+def test_a_recorded_answer_is_shown_beside_what_its_writer_wrote_and_goes_with_its_verdict(uri: str) -> None:
+    told(uri, samples.verdict())
+    write_in_the_ui(uri, "APPROVED ab12cd34 by ada: worth it")
+
+    tags = told(uri, replace(samples.approval(), source="MLflow tag"))
+    assert tags["approval"] == "APPROVED ab12cd34 by ada: worth it"
+    assert (tags["approval.state"], tags["approval.by"], tags["approval.source"]) == ("approved", "ada", "MLflow tag")
+    assert tags["approval.answer"] == "recorded: approved ab12cd34 by ada"
+
+    later = told(uri, replace(samples.verdict("HOLD"), inputs_digest="99887766aabbccdd"))
+    assert {key for key in later if key.startswith("approval")} == {"approval", "approval.state"}
+    assert later["approval.state"] == "not needed"
+    assert later["approval"].startswith("not needed: the verdict is HOLD; to start all the same: approved 99887766 by ")
+
+
+def test_an_answer_on_the_command_line_takes_the_prompts_place_and_no_one_elses(uri: str) -> None:
+    tags = told(uri, samples.verdict("HOLD"), replace(samples.approval(), override="a launch"))
+
+    assert tags["approval"] == "answered: approved ab12cd34 by ada (command line): worth it"
+    assert tags["approval.override"] == "a launch"
+    assert parse_answer(tags["approval"], samples.verdict("HOLD")) is None
+
+    again = told(uri, samples.approval("rejected"), samples.verdict("HOLD"))
+    assert (again["approval.state"], "approval.override" in again) == ("rejected", False)
 
 
 def test_a_description_beyond_mlflows_limit_is_cut_at_a_line_and_kept_whole_beside(uri: str, tmp_path: Path) -> None:
