@@ -1,16 +1,16 @@
 """The bill for readers: a table whose expected dollars add up, and the sentences that belong to it.
 
-The terminal, MLflow, the page and ``what-if`` take the same rows from here. The column that adds up is the expectation;
-the 90% intervals beside it do not add, and say so by standing in a column of their own.
+The terminal, MLflow, the page and `comparison` take the same rows from here. The column that adds up is the
+expectation; the 90% intervals beside it do not add, and say so by standing in a column of their own.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 from orchestrator.intervals import format_quantity, format_usd
-from orchestrator.report.wording import NOT_KNOWN, duration, gain_value, in_time, percent, span, unit_price, with_span
+from orchestrator.report.wording import NOT_KNOWN, duration, in_time, percent, span, unit_price, with_span
 from orchestrator.results import Bill, BillLine, CandidateForecast, CostKind, Interval, Sensitivity, Verdict
 
 BILL_HEADER = ("item", "quantity", "unit price", "expected", "90%", "note, and number of the price source")
@@ -30,14 +30,14 @@ def bill_rows(bill: Bill) -> list[tuple[Row, str]]:
             continue
         total = bill.totals_usd.get(kind)
         if bill.totals_usd:
-            rows.append(((kind, "", "", *_dollars(total), "" if total else "nothing of it has a price"), "kind"))
+            rows.append(((kind, "", "", *dollars(total), "" if total else "nothing of it has a price"), "kind"))
         rows += [(_line_row(line, numbers), "in") for line in lines if line.included]
         rows += [(_line_row(line, numbers), "out") for line in lines if not line.included]
-    rows.append((("total", "", "", *_dollars(bill.total_usd), "of what is included"), "total"))
+    rows.append((("total", "", "", *dollars(bill.total_usd), "of what is included"), "total"))
     return rows
 
 
-def _dollars(amount: Interval | None) -> tuple[str, str]:
+def dollars(amount: Interval | None) -> tuple[str, str]:
     """Expectation and interval; a sum without spread has no interval to show."""
     if amount is None:
         return "not included", ""
@@ -54,7 +54,7 @@ def _line_row(line: BillLine, numbers: Mapping[str, int]) -> Row:
     price = NOT_KNOWN if line.unit_price_usd is None else f"{unit_price(line.unit_price_usd)} per {line.unit}"
     mark = f"[{numbers[line.source]}]" if line.source in numbers else ""
     note = " ".join(part for part in (line.note, mark) if part)
-    return (line.item, quantity, price, *_dollars(line.cost_usd if line.included else None), note)
+    return (line.item, quantity, price, *dollars(line.cost_usd if line.included else None), note)
 
 
 def bill_sentences(bill: Bill) -> list[str]:
@@ -161,49 +161,11 @@ def _purchase_row(forecast: CandidateForecast) -> Row:
         in_time(forecast),
         percent(bill.given_up_share),
         NOT_KNOWN if bill.expected_interruptions is None else format_quantity(bill.expected_interruptions),
-        *(_dollars(bill.totals_usd.get(kind))[0] for kind in KINDS),
-        _expected_and_span(forecast.cost_usd, format_usd),
+        *(dollars(bill.totals_usd.get(kind))[0] for kind in KINDS),
+        expected_and_span(forecast.cost_usd, format_usd),
     )
 
 
-def comparison_rows(left: Verdict, right: Verdict) -> list[Row]:
-    """Two verdicts quantity by quantity."""
-
-    def row(name: str, show: Callable[[Verdict], str]) -> Row:
-        return (name, show(left), show(right))
-
-    def of_kind(kind: CostKind) -> list[Row]:
-        total = row(f"  {kind}", lambda verdict: _dollars(verdict.best.bill.totals_usd.get(kind))[0])
-        return [total, *(row(f"    {item}", _expected_of(item)) for item in _items((left, right), kind))]
-
-    metric = left.metric
-    return [
-        row("verdict", lambda verdict: verdict.kind),
-        row("probability", lambda verdict: f"{verdict.probability:.2f}"),
-        row("held back by", lambda verdict: ", ".join(veto.name for veto in verdict.vetoes) or "nothing"),
-        row("candidate", lambda verdict: str(verdict.best.candidate)),
-        row("gain (median, 90%)", lambda verdict: with_span(verdict.best.gain, lambda gain: gain_value(gain, metric))),
-        row("time (median, 90%)", lambda verdict: with_span(verdict.best.wall_time_s, duration)),
-        row("in time", lambda verdict: in_time(verdict.best)),
-        row("cost (expected, 90%)", lambda verdict: _expected_and_span(verdict.best.cost_usd, format_usd)),
-        *(each for kind in KINDS for each in of_kind(kind)),
-        row("inputs", lambda verdict: verdict.inputs_digest[:8]),
-    ]
-
-
-def _expected_and_span(interval: Interval, text: Callable[[float], str]) -> str:
+def expected_and_span(interval: Interval, text: Callable[[float], str]) -> str:
+    """``mean (low to high)``."""
     return f"{text(interval.mean)} ({span(interval, text)})"
-
-
-def _items(verdicts: Sequence[Verdict], kind: CostKind) -> list[str]:
-    """Every item of the kind that either bill includes, once."""
-    included = (line.item for verdict in verdicts for line in verdict.best.bill.lines_of(kind) if line.included)
-    return list(dict.fromkeys(included))
-
-
-def _expected_of(item: str) -> Callable[[Verdict], str]:
-    def show(verdict: Verdict) -> str:
-        line = next((line for line in verdict.best.bill.lines if line.item == item), None)
-        return "none" if line is None else _dollars(line.cost_usd if line.included else None)[0]
-
-    return show

@@ -23,6 +23,7 @@ from orchestrator.report.figures import (
     canvas,
     draw_curve,
     drawn,
+    in_legend,
     legend_above,
     number_axis,
 )
@@ -37,7 +38,6 @@ _COLOUR = MODEL_COLOURS[0]
 _BACKTEST_COLOUR = MODEL_COLOURS[1]
 _GOAL_COLOUR = MODEL_COLOURS[2]
 _BACKTEST, _MEASURED = "backtest, 90%", "measured there"
-_NAME_LENGTH = 36
 _BESIDE = 0.4
 """Distance of the backtest from its size, in units of the picture's margin."""
 
@@ -58,7 +58,7 @@ def curve_figure(
         name: Of the model or file, for the legend; empty for none.
     """
     metric, scale = answers.metric, 1.0 if answers.metric == "loss" else 100.0
-    band = _band(fit, answers, points, _legend_name(name))
+    band = _band(fit, answers, points, name or "fitted curve")
     figure, axes = canvas(_HEIGHT_IN)
     axes.set_xscale("log")
     draw_curve(axes, band, 0, scale)
@@ -71,7 +71,7 @@ def curve_figure(
     axes.set_xlabel("training samples")
     axes.set_ylabel(f"validation {METRIC_NAMES[metric]}" + ("" if metric == "loss" else ", %"))
     # Column by column: curve, forecast and goal; both bands; backtest and its truth.
-    order = (band.model, _forecast_label(answers), _goal_label(answers), *BAND_LABELS, _BACKTEST, _MEASURED)
+    order = (in_legend(band.model), _forecast_label(answers), _goal_label(answers), *BAND_LABELS, _BACKTEST, _MEASURED)
     legend_above(axes, columns=3, order=order)
     return drawn(figure, _alt(answers, name))
 
@@ -177,12 +177,6 @@ def _value_limits(answers: CurveAnswers, points: Sequence[tuple[float, float]], 
 def _margin(band: CurveBand) -> float:
     """Room left and right of the curve, as a factor."""
     return float((band.n_samples[-1] / band.n_samples[0]) ** 0.03)
-
-
-def _legend_name(name: str) -> str:
-    """A name that neither outgrows the legend nor means something to matplotlib, as a dollar or a first underscore."""
-    short = name if len(name) <= _NAME_LENGTH else f"{name[: _NAME_LENGTH - 3]}..."
-    return short.replace("$", r"\$").replace("_", " _", 1 if short.startswith("_") else 0) or "fitted curve"
 
 
 def _alt(answers: CurveAnswers, name: str) -> str:

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import io
 import math
-from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from matplotlib import rc_context
@@ -21,21 +20,22 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from orchestrator.intervals import format_usd
 from orchestrator.report import wording
-from orchestrator.results import CandidateForecast, CurveBand, Outcome, TimeSplit, TrialResult, Verdict
+from orchestrator.report.shortlist import shortlist
+from orchestrator.results import CandidateForecast, CurveBand, Outcome, Verdict
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MODEL_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MODEL_MARKERS = ("o", "s", "^", "D", "v", "P")
-PART_COLOURS = {
-    "startup_s": "#999999",
-    "compute_s": "#0072B2",
-    "data_wait_s": "#E69F00",
-    "gradient_sync_s": "#D55E00",
-    "validation_s": "#009E73",
-    "checkpoint_s": "#CC79A7",
-}
+MODEL_DASHES: tuple[Any, ...] = (
+    "-",
+    (0, (6, 2)),
+    (0, (6, 2, 1, 2)),
+    (0, (3, 2)),
+    (0, (1, 1.2)),
+    (0, (8, 2, 1, 2, 1, 2)),
+)
 INK = "#20242a"
 _WIDTH_IN = 8.0
 _DPI = 150
@@ -45,6 +45,12 @@ ABOVE: dict[str, Any] = {
 }  # fmt: skip
 BAND_LABELS = ("curve, 90%", "new run, 90%")
 MAX_BARS = 14
+MAX_NAME = 36
+"""Characters of a name in a legend."""
+MAX_TICK = 20
+"""And beside an axis, where it takes its room from the picture."""
+_CHARACTERS_ABOVE = 110
+"""Of a legend's font in the width of a figure."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +73,7 @@ def learning_curves(verdict: Verdict, outcome: Outcome | None = None) -> Drawing
     for position, band in enumerate(verdict.curves):
         draw_curve(axes, band, position, scale)
     best = verdict.best
-    colour, _ = _style(best.candidate.model, verdict)
+    colour, _ = model_style(best.candidate.model, verdict)
     _draw_target(axes, best, colour, scale)
     measured = None if outcome is None else _draw_outcome(axes, outcome, verdict, scale)
     axes.axhline(verdict.baseline * scale, color=INK, linewidth=0.9, linestyle=(0, (1, 2)))
@@ -97,52 +103,14 @@ def learning_curves(verdict: Verdict, outcome: Outcome | None = None) -> Drawing
     return drawn(figure, alt)
 
 
-def time_against_workers(results: Sequence[TrialResult]) -> Drawing | None:
-    """Where the seconds of a trial went, by model and workers, at the size with the most worker counts.
-
-    None when no trial has finished.
-    """
-    bars = _time_bars(results)
-    if not bars:
-        return None
-    figure, axes = canvas(1.5 + 0.42 * len(bars))
-    left = [0.0] * len(bars)
-    for field in fields(TimeSplit):
-        widths = [getattr(split, field.name) for _, split in bars]
-        if not any(widths):
-            continue
-        label = field.name.removesuffix("_s").replace("_", " ")
-        axes.barh(range(len(bars)), widths, left=left, color=PART_COLOURS[field.name], label=label, height=0.62)
-        left = [start + width for start, width in zip(left, widths, strict=True)]
-    for position, total in enumerate(left):
-        axes.annotate(
-            wording.duration(total),
-            (total, position),
-            xytext=(4, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=8.5,
-            color=INK,
-        )
-    axes.set_yticks(range(len(bars)), [label for label, _ in bars])
-    axes.invert_yaxis()
-    axes.set_xlim(0, max(left) * 1.14)
-    axes.xaxis.set_major_locator(MaxNLocator(6))
-    axes.set_xlabel("seconds of one trial, mean over seeds")
-    axes.grid(False, axis="y")
-    axes.legend(**ABOVE, ncols=6, handlelength=1.0)
-    totals = [f"{label} {wording.duration(total)}" for (label, _), total in zip(bars, left, strict=True)]
-    return drawn(figure, "Time of one trial by its parts: " + "; ".join(totals))
-
-
 def candidate_costs(verdict: Verdict) -> Drawing:
     """Dollars of each candidate full run with its 90% interval; the best one's mark is larger."""
-    shown = verdict.candidates[:MAX_BARS]
-    if verdict.best not in shown:
-        shown = (verdict.best, *shown[:-1])
+    shown = [listed.forecast for listed in shortlist(verdict).shown][:MAX_BARS]
+    if verdict.best.candidate not in [each.candidate for each in shown]:
+        shown = [verdict.best, *shown[:-1]]
     figure, axes = canvas(1.1 + 0.36 * len(shown))
     for position, forecast in enumerate(shown):
-        colour, marker = _style(forecast.candidate.model, verdict)
+        colour, marker = model_style(forecast.candidate.model, verdict)
         cost = forecast.cost_usd
         axes.plot([cost.low, cost.high], [position, position], color=colour, linewidth=2.4, solid_capstyle="butt")
         is_best = forecast.candidate == verdict.best.candidate
@@ -192,7 +160,8 @@ def drawn(figure: Figure, alt: str) -> Drawing:
     return Drawing(png=png.getvalue(), svg=markup[markup.index("<svg") :], alt=alt)
 
 
-def _style(model: str, verdict: Verdict) -> tuple[str, str]:
+def model_style(model: str, verdict: Verdict) -> tuple[str, str]:
+    """Colour and mark of a model, the same in every figure of one verdict."""
     names = list(
         dict.fromkeys([band.model for band in verdict.curves] + [c.candidate.model for c in verdict.candidates])
     )
@@ -200,18 +169,33 @@ def _style(model: str, verdict: Verdict) -> tuple[str, str]:
     return MODEL_COLOURS[position % len(MODEL_COLOURS)], MODEL_MARKERS[position % len(MODEL_MARKERS)]
 
 
+def in_legend(name: str, longest: int = MAX_NAME) -> str:
+    """A name that outgrows no legend and means nothing to matplotlib, as a dollar or a first underscore does."""
+    shown = wording.printable(" ".join(name.split()))
+    short = shown if len(shown) <= longest else f"{shown[: longest - 3]}..."
+    return short.replace("$", r"\$").replace("_", " _", 1 if short.startswith("_") else 0)
+
+
+def columns_for(labels: Sequence[str]) -> int:
+    """As many columns as a legend above the axes has room for."""
+    longest = max(map(len, labels), default=1)
+    return max(min(len(labels), _CHARACTERS_ABOVE // (longest + 6)), 1)  # a handle and a gap are 6 characters wide
+
+
 def draw_curve(axes: Axes, band: CurveBand, position: int, scale: float) -> None:
     """Both bands, the median and the measured points of one model, all values times ``scale``."""
     colour = MODEL_COLOURS[position % len(MODEL_COLOURS)]
     marker = MODEL_MARKERS[position % len(MODEL_MARKERS)]
+    dashes = MODEL_DASHES[position % len(MODEL_DASHES)]
     low, high = ([value * scale for value in edge] for edge in (band.prediction_low, band.prediction_high))
     axes.fill_between(band.n_samples, low, high, color=colour, alpha=0.13, linewidth=0)
     low, high = ([value * scale for value in edge] for edge in (band.confidence_low, band.confidence_high))
     axes.fill_between(band.n_samples, low, high, color=colour, alpha=0.28, linewidth=0)
-    axes.plot(band.n_samples, [value * scale for value in band.median], color=colour, linewidth=1.8)
+    axes.plot(band.n_samples, [value * scale for value in band.median], color=colour, linewidth=1.8, linestyle=dashes)
     axes.plot(
-        [], [], color=colour, linewidth=1.8, marker=marker, markersize=4.6, markerfacecolor="none", label=band.model
-    )
+        [], [], color=colour, linewidth=1.8, linestyle=dashes, marker=marker, markersize=4.6, markerfacecolor="none",
+        label=in_legend(band.model),
+    )  # fmt: skip
     axes.plot(
         [point.n_samples for point in band.points],
         [point.value * scale for point in band.points],
@@ -219,12 +203,12 @@ def draw_curve(axes: Axes, band: CurveBand, position: int, scale: float) -> None
     )  # fmt: skip
 
 
-def legend_above(axes: Axes, *, columns: int = 6, order: Sequence[str] = ()) -> None:
+def legend_above(axes: Axes, *, columns: int | None = None, order: Sequence[str] = ()) -> None:
     """Models with line and mark, the forecast, and grey samples of the two bands; above, where it hides nothing.
 
     Args:
         axes: With labelled artists.
-        columns: At most so many beside each other.
+        columns: So many beside each other; None for as many as fit.
         order: Every label that may be there, in the order to show them; empty for the order of drawing.
     """
     handles, labels = axes.get_legend_handles_labels()
@@ -233,7 +217,12 @@ def legend_above(axes: Axes, *, columns: int = 6, order: Sequence[str] = ()) -> 
     if order:
         entries = sorted(zip(handles, labels, strict=True), key=lambda entry: order.index(entry[1]))
         handles, labels = [handle for handle, _ in entries], [label for _, label in entries]
-    axes.legend(handles, labels, **ABOVE, ncols=min(len(handles), columns))
+    axes.legend(handles, labels, **ABOVE, ncols=columns or _columns_of_curves(labels))
+
+
+def _columns_of_curves(labels: Sequence[str]) -> int:
+    """One line while the labels fit on it, as their widths differ much."""
+    return len(labels) if sum(map(len, labels)) + 6 * len(labels) <= _CHARACTERS_ABOVE else columns_for(labels)
 
 
 def _draw_target(axes: Axes, best: CandidateForecast, colour: str, scale: float) -> None:
@@ -290,34 +279,26 @@ def _money_axis(axes: Axes, forecasts: Sequence[CandidateForecast]) -> None:
     lows = [forecast.cost_usd.low for forecast in forecasts]
     highs = [forecast.cost_usd.high for forecast in forecasts]
     if min(lows) > 0 and max(highs) / min(lows) > 30:
-        axes.set_xscale("log")
-        axes.xaxis.set_minor_locator(NullLocator())
+        logarithmic_dollars(axes, min(lows), max(highs))
     else:
         axes.set_xlim(0, max(highs) * 1.08 or 1.0)
         axes.xaxis.set_major_locator(MaxNLocator(5))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: format_usd(value)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: in_legend(format_usd(value))))
+
+
+def logarithmic_dollars(axes: Axes, low: float, high: float) -> None:
+    """A logarithmic axis with round dollars, as many as stand beside each other."""
+    decades = math.log10(high / low)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 3 else (1,)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _candidate_label(forecast: CandidateForecast) -> str:
     candidate = forecast.candidate
     plural = "worker" if candidate.workers == 1 else "workers"
-    return f"{candidate.model}, {candidate.workers} {plural}, {candidate.purchase.replace('_', '-')}"
-
-
-def _time_bars(results: Sequence[TrialResult]) -> list[tuple[str, TimeSplit]]:
-    """Label and mean time split of each (model, workers) at its model's largest common size, in order of appearance."""
-    splits: dict[str, dict[int, dict[int, list[TimeSplit]]]] = defaultdict(
-        lambda: defaultdict(lambda: defaultdict(list))
-    )
-    for result in results:
-        if result.training is not None:
-            trial = result.trial
-            splits[trial.model][result.training.n_train][trial.workers].append(result.training.time)
-    bars = []
-    for model, by_size in splits.items():
-        n_train = max(by_size, key=lambda n: (len(by_size[n]), n))
-        for workers, group in sorted(by_size[n_train].items()):
-            plural = "worker" if workers == 1 else "workers"
-            mean = {f.name: sum(getattr(split, f.name) for split in group) / len(group) for f in fields(TimeSplit)}
-            bars.append((f"{model}, {n_train:,} samples, {workers} {plural}", TimeSplit(**mean)))
-    return bars
+    share = "" if candidate.fraction == 1 else f", {100 * candidate.fraction:.3g}% of data"
+    name = in_legend(candidate.model, MAX_TICK)
+    gap = " " if len(name) < MAX_TICK else "\n"
+    return f"{name}{share},{gap}{candidate.workers} {plural}, {candidate.purchase.replace('_', '-')}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 
@@ -21,13 +21,19 @@ from orchestrator.errors import DataError
 from orchestrator.intervals import format_usd
 from orchestrator.ports import ReviewPage
 from orchestrator.report import bill, figures, wording
+from orchestrator.report.description import description
 from orchestrator.report.findings import findings_section
-from orchestrator.report.markdown import verdict_markdown
+from orchestrator.report.frontier_plot import frontier_figure, threshold_sentence
+from orchestrator.report.history import NO_HISTORY, History
 from orchestrator.report.page_template import PAGE
+from orchestrator.report.reproduce import of_history
+from orchestrator.report.shortlist import cell_header, listed_cells, shortlist
+from orchestrator.report.time_plot import time_against_workers
+from orchestrator.report.timeline import Timeline, timeline_figure, timeline_of, timeline_sentences
+from orchestrator.report.trials import TRIAL_HEADER, trial_row
 from orchestrator.results import CurveBand, DataRead, DataSummary, Outcome, TrialResult, Verdict
-from orchestrator.spec import ExperimentSpec, Metric
+from orchestrator.spec import ExperimentSpec, Metric, without_secrets
 
-TRIAL_HEADER = ("model", "data", "samples", "workers", "seed", "accuracy", "train accuracy", "loss", "time", "cost")
 MAX_CLASSES = 20
 
 
@@ -38,13 +44,14 @@ def review_page(
     verdict: Verdict,
     outcome: Outcome | None = None,
     reads: Sequence[DataRead] = (),
+    history: History = NO_HISTORY,
 ) -> ReviewPage:
     """All that a tracker shows of a verdict: Markdown, figures as PNG, the page."""
-    drawings = _drawings(results, verdict, outcome)
+    drawings = _drawings(spec, results, verdict, outcome, history)
     return ReviewPage(
-        description=verdict_markdown(verdict, outcome),
+        description=description(verdict, outcome, history, figures=tuple(drawings)),
         figures={name: drawing.png for name, drawing in drawings.items()},
-        html=_render(spec, data, results, verdict, outcome, drawings, reads),
+        html=_render(spec, data, results, verdict, outcome, drawings, reads, history),
     )
 
 
@@ -55,19 +62,34 @@ def build_page(
     verdict: Verdict,
     outcome: Outcome | None = None,
     reads: Sequence[DataRead] = (),
+    history: History = NO_HISTORY,
 ) -> str:
     """The HTML page; with an outcome, forecast and result stand side by side."""
-    return _render(spec, data, results, verdict, outcome, _drawings(results, verdict, outcome), reads)
+    drawings = _drawings(spec, results, verdict, outcome, history)
+    return _render(spec, data, results, verdict, outcome, drawings, reads, history)
 
 
-def _drawings(results: Sequence[TrialResult], verdict: Verdict, outcome: Outcome | None) -> dict[str, figures.Drawing]:
-    """Figures by name, in the order of the page."""
+def _drawings(
+    spec: ExperimentSpec,
+    results: Sequence[TrialResult],
+    verdict: Verdict,
+    outcome: Outcome | None,
+    history: History,
+) -> dict[str, figures.Drawing]:
+    """Figures by name, in the order of the page; those without anything to show are left out."""
+    timeline = _timeline(spec, results, history)
     drawings = {
         "learning_curves": figures.learning_curves(verdict, outcome),
+        "frontier": frontier_figure(verdict),
         "candidate_costs": figures.candidate_costs(verdict),
+        "time_against_workers": time_against_workers(results),
+        "timeline": None if timeline is None else timeline_figure(timeline),
     }
-    times = figures.time_against_workers(results)
-    return drawings if times is None else drawings | {"time_against_workers": times}
+    return {name: drawing for name, drawing in drawings.items() if drawing is not None}
+
+
+def _timeline(spec: ExperimentSpec, results: Sequence[TrialResult], history: History) -> Timeline | None:
+    return timeline_of(spec, history.attempts or results)
 
 
 def _render(
@@ -78,43 +100,67 @@ def _render(
     outcome: Outcome | None,
     drawings: dict[str, figures.Drawing],
     reads: Sequence[DataRead],
+    history: History,
 ) -> str:
-    metric = verdict.metric
+    timeline = _timeline(spec, results, history)
     return _template().render(
         spec=spec,
         verdict=verdict,
         outcome=outcome,
-        key_figures=_key_figures(verdict),
-        outcome_header=wording.OUTCOME_HEADER,
-        outcome_rows=[] if outcome is None else wording.outcome_rows(outcome, metric),
+        history=history,
         figures={name: (Markup(drawing.svg), drawing.alt) for name, drawing in drawings.items()},
-        candidate_header=wording.candidate_header(verdict),
-        candidate_rows=[
-            (wording.candidate_row(each, metric), each.candidate == verdict.best.candidate)
-            for each in verdict.candidates
-        ],
-        threshold=wording.gain_per_dollar(verdict.threshold, metric),
-        baseline=wording.metric_value(verdict.baseline, metric),
-        next_step=wording.next_step(verdict, outcome),
-        bill_header=bill.BILL_HEADER,
-        bill_rows=bill.bill_rows(verdict.best.bill),
-        bill_sentences=bill.bill_sentences(verdict.best.bill),
-        purchase_header=bill.PURCHASE_HEADER,
-        purchase_rows=bill.purchase_rows(verdict),
-        workers_header=wording.WORKERS_HEADER,
-        workers_rows=[] if verdict.scaling is None else wording.workers_rows(verdict.scaling),
-        data_path=verdict.data_path,
-        sensitivity_header=bill.SENSITIVITY_HEADER,
-        sensitivity_rows=bill.sensitivity_rows(verdict.best.bill),
-        changes=wording.what_would_change(verdict),
-        curve_rows=[_curve_row(band, metric) for band in verdict.curves],
+        curve_rows=[_curve_row(band, verdict.metric) for band in verdict.curves],
         trial_header=TRIAL_HEADER,
-        trial_rows=[(_trial_row(result), result.error) for result in results],
+        trial_rows=[(trial_row(result), result.error) for result in results],
+        timeline_lines=[] if timeline is None else timeline_sentences(timeline),
         sweep_cost=format_usd(verdict.sweep_cost_usd),
         data_rows=_data_rows(data, reads),
         findings=_findings(data),
-        config=json.dumps(asdict(spec), indent=2, default=str),
+        config=json.dumps(asdict(replace(spec, alerts=without_secrets(spec.alerts))), indent=2, default=str),
+        **_of_verdict(verdict, outcome),
+        **_of_candidates(verdict),
+        **_of_costs(verdict),
+        **of_history(spec, data, verdict, history),
     )
+
+
+def _of_verdict(verdict: Verdict, outcome: Outcome | None) -> dict[str, object]:
+    advice = verdict.next_measurement
+    return {
+        "key_figures": _key_figures(verdict),
+        "next_step": wording.next_step(verdict, outcome),
+        "measurement": "" if advice is None else wording.measurement_text(advice),
+        "outcome_header": wording.OUTCOME_HEADER,
+        "outcome_rows": [] if outcome is None else wording.outcome_rows(outcome, verdict.metric),
+        "changes": wording.what_would_change(verdict),
+        "workers_header": wording.WORKERS_HEADER,
+        "workers_rows": [] if verdict.scaling is None else wording.workers_rows(verdict.scaling),
+        "data_path": verdict.data_path,
+    }
+
+
+def _of_candidates(verdict: Verdict) -> dict[str, object]:
+    chosen, metric = shortlist(verdict), verdict.metric
+    return {
+        "candidate_header": cell_header(verdict),
+        "candidate_rows": [(listed_cells(each, verdict), each.is_best) for each in chosen.shown],
+        "folded_rows": [listed_cells(each, verdict) for each in chosen.folded],
+        "threshold": wording.gain_per_dollar(verdict.threshold, metric),
+        "threshold_sentence": f"{threshold_sentence(verdict).capitalize()}.",
+        "baseline": wording.metric_value(verdict.baseline, metric),
+    }
+
+
+def _of_costs(verdict: Verdict) -> dict[str, object]:
+    return {
+        "bill_header": bill.BILL_HEADER,
+        "bill_rows": bill.bill_rows(verdict.best.bill),
+        "bill_sentences": bill.bill_sentences(verdict.best.bill),
+        "purchase_header": bill.PURCHASE_HEADER,
+        "purchase_rows": bill.purchase_rows(verdict),
+        "sensitivity_header": bill.SENSITIVITY_HEADER,
+        "sensitivity_rows": bill.sensitivity_rows(verdict.best.bill),
+    }
 
 
 def _key_figures(verdict: Verdict) -> list[tuple[str, str, str]]:
@@ -167,28 +213,6 @@ def _overfit_text(band: CurveBand, metric: Metric) -> str:
     return f"{first_text} at {small:,}" if small == large else f"{first_text} at {small:,}, {last_text} at {large:,}"
 
 
-def _trial_row(result: TrialResult) -> tuple[str, ...]:
-    trial, training = result.trial, result.training
-    measured = ("", "", "", "")
-    if training is not None:
-        measured = (
-            f"{training.n_train:,}",
-            wording.metric_value(training.accuracy, "accuracy"),
-            wording.metric_value(training.train_accuracy, "accuracy"),
-            wording.metric_value(training.loss, "loss"),
-        )
-    return (
-        trial.model,
-        f"{trial.fraction:.4g}",
-        measured[0],
-        str(trial.workers),
-        str(trial.seed),
-        *measured[1:],
-        wording.duration(result.wall_time_s),
-        format_usd(result.cost_usd),
-    )
-
-
 def _findings(data: DataSummary) -> Markup | None:
     """What was found when somebody looked through the data, while the prepared folder is there to show it."""
     folder = Path(data.prepared_at)
@@ -221,5 +245,12 @@ def _data_rows(data: DataSummary, reads: Sequence[DataRead]) -> list[tuple[str, 
 
 @cache
 def _template() -> Template:
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_shown
+    )
     return environment.from_string(PAGE)
+
+
+def _shown(value: object) -> object:
+    """Text without characters that turn what follows around; our own markup as it is."""
+    return value if isinstance(value, Markup) else wording.printable(str(value))

@@ -12,7 +12,8 @@ PAGE = """<!doctype html>
   --promote: #00694d; --hold: #8a5a00; --reject: #a63c00; }
 @media (prefers-color-scheme: dark) {
   :root { --ink: #e8eaed; --soft: #a4acb8; --paper: #15181d; --panel: #1f242b; --line: #343b45;
-    --promote: #3fc79b; --hold: #f0b84a; --reject: #ff8f57; } }
+    --promote: #3fc79b; --hold: #f0b84a; --reject: #ff8f57; }
+  figure svg { filter: brightness(1.3); } }
 * { box-sizing: border-box; }
 body { margin: 0 auto; max-width: 60rem; padding: 1.5rem 1.25rem 3rem; background: var(--paper); color: var(--ink);
   font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
@@ -20,6 +21,8 @@ h1 { margin: 0; font-size: 2.1rem; line-height: 1.15; letter-spacing: .01em; }
 h2 { margin: 2.2rem 0 .6rem; font-size: 1.2rem; border-bottom: 1px solid var(--line); padding-bottom: .25rem; }
 p { margin: .5rem 0; }
 ul { margin: .4rem 0; padding-left: 1.2rem; }
+.odds { font-weight: 650; margin: .15rem 0 .4rem; font-variant-numeric: tabular-nums; }
+.verdict ul { margin-top: .1rem; } .supposed { margin-bottom: 0; }
 .soft { color: var(--soft); font-size: .9rem; }
 .verdict { border-left: .4rem solid var(--accent); background: var(--panel); padding: 1rem 1.2rem;
   border-radius: .3rem; }
@@ -39,21 +42,28 @@ tr.kind td, tr.total td { font-weight: 650; }
 tr.total td { border-top: 2px solid; }
 tr.in td:first-child, tr.out td:first-child { padding-left: 1.6em; }
 td.short { white-space: nowrap; }
+td.pair small { display: block; color: var(--soft); font-weight: 400; font-size: .92em; }
+td.pair:not(:nth-child(2)) { white-space: nowrap; } td.pair:nth-child(2) { min-width: 11rem; }
+td.pair:nth-child(2) small { font-weight: 650; color: inherit; }
 .status { white-space: nowrap; font-weight: 650; }
 .pass { color: var(--promote); } .warn { color: var(--hold); } .fail { color: var(--reject); }
 .not_checked { color: var(--soft); }
 figure { margin: .6rem 0; color: var(--ink); }
-figure svg { display: block; width: 100%; height: auto; }
+figure > div { overflow-x: auto; } figure svg { display: block; width: 100%; min-width: 36rem; height: auto; }
 figcaption { color: var(--soft); font-size: .87rem; }
 details { margin: .6rem 0; } summary { cursor: pointer; }
 pre { background: var(--panel); padding: .8rem; border-radius: .3rem; overflow-x: auto; font-size: .82rem;
   line-height: 1.4; }
 code { font-size: .9em; overflow-wrap: anywhere; }
+@page { margin: 1.6cm 1.5cm; }
 @media print {
   :root { --ink: #000; --soft: #444; --paper: #fff; --panel: #fff; --line: #bbb;
     --promote: #00694d; --hold: #8a5a00; --reject: #a63c00; }
+  figure svg { filter: none; min-width: 0; }
   body { max-width: none; padding: 0; font-size: 10.5pt; } h2 { break-after: avoid; }
-  figure, tr, .verdict, .key { break-inside: avoid; } .wide { overflow: visible; } pre { white-space: pre-wrap; } }
+  figure, tr, .verdict, .key { break-inside: avoid; } .wide { overflow: visible; }
+  table { font-size: 8pt; } th, td { padding-right: .35rem; }
+  details.config::details-content { content-visibility: visible; block-size: auto; } pre { white-space: pre-wrap; } }
 </style>
 </head>
 <body>
@@ -65,6 +75,11 @@ code { font-size: .9em; overflow-wrap: anywhere; }
 {% endmacro %}
 {% macro tr(row, class="") %}
 <tr{% if class %} class="{{ class }}"{% endif %}>{% for cell in row %}{{ td(cell) }}{% endfor %}</tr>
+{% endmacro %}
+{% macro pairs(row, class="") %}
+<tr{% if class %} class="{{ class }}"{% endif %}>
+{%- for value, note in row %}<td class="pair">{{ value }}{% if note %}<small>{{ note }}</small>{% endif %}</td>
+{%- endfor %}</tr>
 {% endmacro %}
 {% macro table(header, rows) %}
 <div class="wide"><table>
@@ -81,10 +96,27 @@ code { font-size: .9em; overflow-wrap: anywhere; }
 <header class="verdict {{ verdict.kind }}">
 <p class="soft">{{ spec.name }}</p>
 <h1>{{ verdict.kind }}</h1>
+<p class="odds">probability {{ "%.2f" | format(verdict.probability) }}, {{ "%.2f" | format(verdict.confidence) }} asked
+for</p>
 <p>{{ verdict.reason }}</p>
+{% if verdict.preference %}
+<p>{{ verdict.preference }}</p>
+{% endif %}
 <p><b>Next:</b> {{ next_step }}</p>
+{% if measurement %}
+<p><b>Measure next:</b> {{ measurement }}</p>
+{% endif %}
+{% if verdict.assumptions %}
+<p class="supposed"><b>Supposed, not measured:</b></p>
+<ul>
+{% for line in verdict.assumptions %}
+<li>{{ line }}</li>
+{% endfor %}
+</ul>
+{% endif %}
 </header>
-<p class="soft">Best candidate: {{ verdict.best.candidate }}. Below each number stands its 90% interval,
+<p class="soft">{{ "Recommended" if verdict.kind == "PROMOTE" else "Best" }} candidate:
+{{ verdict.best.candidate }}. Below each number stands its 90% interval,
 or what it is measured against.</p>
 <div class="keys">
 {% for label, value, note in key_figures %}
@@ -110,14 +142,6 @@ checkpoint <code>{{ outcome.checkpoint_path }}</code></p>
   "light band: 90% of where a new run falls.") }}
 {{ table(("model", "measured", "noise between seeds", "backtest: largest size from the smaller",
   "10% more data than the full run", "training rows over validation rows", "diagnosis"), curve_rows) }}
-<h2>Candidates</h2>
-<div class="wide"><table>
-{{ head(candidate_header) }}<tbody>
-{% for row, is_best in candidate_rows %}{{ tr(row, "best" if is_best else "") }}{% endfor %}
-</tbody></table></div>
-<p class="soft">Medians with 90% intervals. P: probability of at least {{ threshold }}.
-Baseline: {{ baseline }} ({{ verdict.baseline_source }}).</p>
-{{ picture("candidate_costs", "Dollars of each full run with its 90% interval.") }}
 <h2>Bill of the best candidate</h2>
 <div class="wide"><table>
 {{ head(bill_header) }}<tbody>
@@ -140,6 +164,23 @@ Baseline: {{ baseline }} ({{ verdict.baseline_source }}).</p>
 <p class="soft">One input at a time, the others as expected. 10% either side of a price that is taken as known says
 nothing about how wrong it may be.</p>
 {% endif %}
+<h2>Candidates</h2>
+{{ picture("frontier", "Every candidate. On the line: those that none beats in gain and in dollars at once, numbered "
+  "as in the table, with the 90% interval of their gain. " + threshold_sentence) }}
+<div class="wide"><table>
+{{ head(candidate_header) }}<tbody>
+{% for row, is_best in candidate_rows %}{{ pairs(row, "best" if is_best else "") }}{% endfor %}
+</tbody></table></div>
+{% if folded_rows %}
+<details><summary>{{ folded_rows | length }} more candidates</summary><div class="wide"><table>
+{{ head(candidate_header) }}<tbody>
+{% for row in folded_rows %}{{ pairs(row) }}{% endfor %}
+</tbody></table></div></details>
+{% endif %}
+<p class="soft">Medians with 90% intervals; sd: standard deviations between seeds; net value: expected gain less the
+threshold times expected dollars. P: probability of at least {{ threshold }}.
+Baseline: {{ baseline }} ({{ verdict.baseline_source }}).</p>
+{{ picture("candidate_costs", "Dollars of each full run with its 90% interval.") }}
 <h2>Checklist</h2>
 <div class="wide"><table><tbody>
 {% for item in verdict.checklist %}
@@ -171,6 +212,15 @@ nothing about how wrong it may be.</p>
 {% endfor %}
 </ul>
 {% endif %}
+<h2>Data</h2>
+<div class="wide"><table><tbody>
+{% for label, value in data_rows %}
+<tr><th scope="row">{{ label }}</th><td><code>{{ value }}</code></td></tr>
+{% endfor %}
+</tbody></table></div>
+{% if findings %}
+{{ findings }}
+{% endif %}
 {% if "time_against_workers" in figures %}
 <h2>Time</h2>
 {{ picture("time_against_workers",
@@ -187,24 +237,43 @@ The sweep cost {{ sweep_cost }}.</p>
 {% endif %}
 {% endfor %}
 </tbody></table></div>
-<h2>Data</h2>
+{% if timeline_lines %}
+<h2>Dollars over time</h2>
+{{ picture("timeline", "A mark where a trial ended and was paid for; a cross is a failed trial.") }}
+<ul>
+{% for line in timeline_lines %}
+<li>{{ line }}</li>
+{% endfor %}
+</ul>
+{% endif %}
+{% if history.sweep_end %}
+<h2>Why the sweep ended</h2>
+<p><b>{{ history.sweep_end.cause }}</b>: {{ history.sweep_end.reason }}</p>
+<p class="soft">{{ history.sweep_end.n_trials }} trials of a grid of {{ history.sweep_end.n_grid }},
+{{ end_spent }}.</p>
+{% if history.sweep_end.dropped %}
+{{ table(("model dropped", "reason"), dropped_rows) }}
+{% endif %}
+{% endif %}
+{% if drill_rows %}
+<h2>Drills</h2>
+{{ table(("drill", "passed", "evidence", "at"), drill_rows) }}
+{% endif %}
+{% if log_rows %}
+<h2>Decision log</h2>
+{{ table(log_header, log_rows) }}
+<p class="soft">An answer holds for the verdict with the same inputs and for no other.</p>
+{% endif %}
+<h2>How to reproduce</h2>
+<p>Ask the stored evidence again, ask it with another threshold, or measure it anew:</p>
+<pre>{% for line in commands %}{{ line }}
+{% endfor %}</pre>
 <div class="wide"><table><tbody>
-{% for label, value in data_rows %}
+{% for label, value in reproduce_rows %}
 <tr><th scope="row">{{ label }}</th><td><code>{{ value }}</code></td></tr>
 {% endfor %}
 </tbody></table></div>
-{% if findings %}
-{{ findings }}
-{% endif %}
-<h2>How to reproduce</h2>
-<p>Ask the stored evidence again, or with another threshold:</p>
-<pre>python -m orchestrator decide {{ spec.name }}
-python -m orchestrator decide {{ spec.name }} decision.min_gain_per_dollar={{ "%.4g" | format(verdict.threshold) }}
-</pre>
-<p class="soft">Inputs digest <code>{{ verdict.inputs_digest }}</code>, random seed {{ verdict.seed }}.
-The journal of every trial is <code>{{ spec.runs_dir }}/{{ spec.name }}/journal.jsonl</code>;
-running <code>sweep</code> on the config below measures it anew.</p>
-<details><summary>Config</summary><pre>{{ config }}</pre></details>
+<details class="config"><summary>Config</summary><pre>{{ config }}</pre></details>
 </body>
 </html>
 """

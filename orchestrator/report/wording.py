@@ -8,8 +8,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from orchestrator.intervals import format_usd
-from orchestrator.results import CandidateForecast, Interval, Outcome, ScalingDiagnosis, Verdict
+from orchestrator.intervals import format_quantity, format_usd
+from orchestrator.results import CandidateForecast, Interval, MeasurementAdvice, Outcome, ScalingDiagnosis, Verdict
 from orchestrator.spec import Metric
 
 NOT_KNOWN = "not known"
@@ -34,9 +34,14 @@ def gain_value(gain: float, metric: Metric) -> str:
     return f"{100 * gain:+.2f} points" if metric == "accuracy" else f"{-gain:+.3g} in loss"
 
 
+def gain_number(gain: float, metric: Metric) -> str:
+    """A gain whose unit stands elsewhere, with the sign of `gain_value`."""
+    return f"{100 * gain:+.2f}" if metric == "accuracy" else f"{-gain:+.3g}"
+
+
 def gain_per_dollar(value: float, metric: Metric) -> str:
     """Points of accuracy, or units of loss, that a dollar buys."""
-    return f"{100 * value:.3g} points/$" if metric == "accuracy" else f"{value:.3g} loss/$"
+    return f"{format_quantity(100 * value)} points/$" if metric == "accuracy" else f"{format_quantity(value)} loss/$"
 
 
 def usd_per_point(value: float, metric: Metric) -> str:
@@ -84,34 +89,10 @@ def with_span(interval: Interval, text: Callable[[float], str]) -> str:
     return f"{text(interval.median)} ({span(interval, text)})"
 
 
-def candidate_header(verdict: Verdict) -> tuple[str, ...]:
-    """Of `candidate_row`; with a deadline there is a column for it."""
-    in_time = ("in time",) if verdict.best.deadline_probability is not None else ()
-    return ("model", "data", "workers", "purchase", verdict.metric, "gain", "time", *in_time, "cost", "P")
-
-
 def in_time(forecast: CandidateForecast) -> str:
     """P(time <= deadline); draws do not make it certain."""
     share = forecast.deadline_probability
     return "no deadline" if share is None else percent(min(max(share, 1e-9), 1 - 1e-9))
-
-
-def candidate_row(forecast: CandidateForecast, metric: Metric) -> tuple[str, ...]:
-    """One candidate: medians, with the metric's and the cost's 90% interval."""
-    candidate = forecast.candidate
-    before_the_deadline = () if forecast.deadline_probability is None else (in_time(forecast),)
-    return (
-        candidate.model,
-        f"{candidate.fraction:.4g}",
-        str(candidate.workers),
-        candidate.purchase.replace("_", "-"),
-        with_span(forecast.metric, lambda value: metric_value(value, metric)),
-        gain_value(forecast.gain.median, metric),
-        duration(forecast.wall_time_s.median),
-        *before_the_deadline,
-        with_span(forecast.cost_usd, format_usd),
-        f"{forecast.probability:.2f}",
-    )
 
 
 def unit_price(amount: float) -> str:
@@ -149,20 +130,39 @@ def next_step(verdict: Verdict, outcome: Outcome | None) -> str:
     return f"nothing: the full run of {outcome.candidate} ended on {outcome.finished_at[:10]}, and its model is kept"
 
 
+def measurement_text(advice: MeasurementAdvice) -> str:
+    """What to measure, for how much, and what one may hope of it."""
+    price = "price not known yet" if advice.cost_usd is None else f"about {format_usd(advice.cost_usd)}"
+    chance = advice.chance_to_settle
+    hope = "" if chance is None else f", settles the verdict with probability {chance:.2f}"
+    return f"{advice.description} ({price}{hope})"
+
+
 def what_would_change(verdict: Verdict) -> list[str]:
     """Thresholds at which the best candidate's probability turns, off its own interval, and the vetoes' ways out."""
     best, metric = verdict.best.gain_per_dollar, verdict.metric
     now = f"it is {verdict.threshold:.4g} now ({gain_per_dollar(verdict.threshold, metric)})"
     if best.median > 0:
-        lines = [f"at a threshold of {best.median:.2g} per dollar the odds would be even; {now}"]
+        lines = [f"at a threshold of {format_quantity(best.median)} per dollar the odds would be even; {now}"]
     else:
         lines = [f"no threshold above 0 has even odds, because no gain is the likelier outcome; {now}"]
     if verdict.kind != "PROMOTE" and best.low > 0:
-        lines.append(f"below {best.low:.2g} per dollar its probability is at least {percent((1 + best.level) / 2)}")
+        lines.append(
+            f"below {format_quantity(best.low)} per dollar its probability is at least {percent((1 + best.level) / 2)}"
+        )
     if verdict.kind != "REJECT" and best.high > 0:
-        lines.append(f"above {best.high:.2g} per dollar its probability is at most {percent((1 - best.level) / 2)}")
+        lines.append(
+            f"above {format_quantity(best.high)} per dollar its probability is at most {percent((1 - best.level) / 2)}"
+        )
+    if verdict.next_measurement is not None:
+        lines.append(f"one more measurement: {measurement_text(verdict.next_measurement)}")
     lines += [f"{veto.name}: {veto.way_out}" for veto in verdict.vetoes]
     return lines
+
+
+def printable(text: str) -> str:
+    """Text without control and direction characters, which could repaint a terminal or reverse what is read."""
+    return "".join(character for character in text if character.isprintable() or character == "\n")
 
 
 def plain_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, indent: str = "  ") -> str:

@@ -13,11 +13,10 @@ from orchestrator.intervals import certain
 from orchestrator.report.bill import (
     bill_rows,
     bill_sentences,
-    comparison_rows,
     purchase_rows,
     sensitivity_rows,
 )
-from orchestrator.report.markdown import comparison_markdown, comparison_text, verdict_markdown, verdict_text
+from orchestrator.report.markdown import verdict_markdown, verdict_text
 from orchestrator.report.page import build_page
 from orchestrator.results import (
     Bill,
@@ -170,21 +169,6 @@ def test_large_quantities_have_separators_and_absurd_amounts_stay_short() -> Non
 
 def test_one_purchase_option_needs_no_table() -> None:
     assert purchase_rows(samples.verdict()) == []
-
-
-def test_two_verdicts_are_compared_line_by_line() -> None:
-    left = two_options()
-    right = replace(left, kind="HOLD", best=left.candidates[1])
-    rows = {cells[0].strip(): cells[1:] for cells in comparison_rows(left, right)}
-
-    assert rows["verdict"] == ("PROMOTE", "HOLD")
-    assert rows["held back by"] == ("nothing", "nothing")
-    assert rows["in time"] == (">99%", "62%")
-    assert rows["training"] == ("$10.00", "$4.00")
-    assert rows["people"] == ("not included", "not included")
-    assert "egress" not in rows
-    for text in (comparison_text("now", left, "then", right), comparison_markdown("now", left, "then", right)):
-        assert all(word in text for word in ("now", "then", "PROMOTE", "HOLD", "$4.00"))
 
 
 @pytest.mark.parametrize("show", [verdict_text, verdict_markdown])

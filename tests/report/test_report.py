@@ -20,7 +20,8 @@ from orchestrator.quality.findings import Example, Finding, Findings, Where
 from orchestrator.report import figures, wording
 from orchestrator.report.markdown import verdict_markdown, verdict_text
 from orchestrator.report.page import build_page, review_page
-from orchestrator.results import DataPathFinding, DataRead, Interval, Veto
+from orchestrator.report.time_plot import time_against_workers
+from orchestrator.results import DataPathFinding, DataRead, Frontier, Interval, Veto
 from orchestrator.spec import DecisionSpec
 
 samples = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "tracking" / "samples.py")))
@@ -130,7 +131,7 @@ def test_every_figure_is_a_png_and_an_svg_with_the_same_bytes_each_time(verdict)
     for draw in (
         lambda: figures.learning_curves(verdict),
         lambda: figures.candidate_costs(verdict),
-        lambda: figures.time_against_workers(samples.results()),
+        lambda: time_against_workers(samples.results()),
     ):
         drawing, again = draw(), draw()
 
@@ -149,6 +150,21 @@ def test_a_figure_is_not_blank() -> None:
         pixels = np.asarray(Image.open(io.BytesIO(drawing.png)).convert("L"))
 
         assert 0.02 < float((pixels < 250).mean()) < 0.7
+
+
+@pytest.mark.parametrize("name", ["m" * 300, "$x_$ " * 9, "_", ATTACK, "\u202emodel"])
+def test_figures_draw_whatever_a_model_is_called(name: str) -> None:
+    verdict = samples.verdict()
+    called = lambda c: replace(c, candidate=replace(c.candidate, model=name, fraction=0.37))  # noqa: E731  used twice
+    verdict = replace(
+        verdict, best=called(verdict.best), candidates=tuple(map(called, verdict.candidates)),
+        curves=(replace(verdict.curves[0], model=name),),
+    )  # fmt: skip
+    results = [replace(result, trial=replace(result.trial, model=name)) for result in samples.results()]
+
+    for drawing in (figures.learning_curves(verdict), figures.candidate_costs(verdict), time_against_workers(results)):
+        assert drawing is not None
+        assert "<script" not in drawing.svg
 
 
 def test_figures_keep_no_pyplot_state() -> None:
@@ -174,12 +190,12 @@ def test_the_best_candidate_is_in_the_figure_however_far_down_the_list_it_stands
 def test_time_bars_compare_workers_at_the_largest_size_they_share() -> None:
     results = (*samples.results(n_fractions=2), samples.result("cnn", 0.5, 1, 0))
 
-    drawing = figures.time_against_workers(results)
+    drawing = time_against_workers(results)
 
     assert drawing is not None
     assert "cnn, 144 samples, 1 worker" in drawing.alt
     assert "cnn, 144 samples, 2 workers" in drawing.alt
-    assert figures.time_against_workers([samples.result("cnn", 0.5, 1, 0, error="boom")]) is None
+    assert time_against_workers([samples.result("cnn", 0.5, 1, 0, error="boom")]) is None
 
 
 def test_candidates_that_span_orders_of_magnitude_and_outnumber_the_figure_still_draw() -> None:
@@ -193,20 +209,23 @@ def test_candidates_that_span_orders_of_magnitude_and_outnumber_the_figure_still
         for power in range(20)
     )
 
-    drawing = figures.candidate_costs(replace(verdict, candidates=(verdict.best, *many)))
+    frontier = Frontier(candidates=tuple(each.candidate for each in reversed(many)), knee=None)
 
-    assert drawing.alt.count(" workers, on-demand") == figures.MAX_BARS - 2
+    drawing = figures.candidate_costs(replace(verdict, candidates=(verdict.best, *many), frontier=frontier))
+
+    assert drawing.alt.count(", on-demand") == figures.MAX_BARS
     assert "$531,441" in drawing.alt
 
 
 def test_the_page_shows_verdict_first_then_all_it_rests_on() -> None:
     page = build_page(samples.spec(), samples.data(), samples.results(), samples.verdict("HOLD", vetoes=(VETO,)))
 
-    order = ["HOLD</h1>", "Held back by", "Learning curves", "Candidates", "Bill of", "Checklist",
-             "What would change it", "Time</h2>", "Trials</h2>", "Data</h2>", "How to reproduce"]  # fmt: skip
+    order = ["HOLD</h1>", "Held back by", "Learning curves</h2>", "Bill of", "Candidates</h2>", "Checklist</h2>",
+             "What would change it", "Data</h2>", "Time</h2>", "Trials</h2>", "Dollars over time</h2>",
+             "How to reproduce"]  # fmt: skip
     positions = [page.index(part) for part in order]
     assert positions == sorted(positions)
-    assert page.count("<svg") == 3
+    assert page.count("<svg") == 4
     assert samples.data().fingerprint in page
     assert "What came of it" not in page
 
@@ -254,7 +273,7 @@ def test_the_review_page_carries_description_figures_and_html_for_a_task_without
 
     page = review_page(spec, samples.data(), results, loss_verdict())
 
-    assert set(page.figures) == {"learning_curves", "candidate_costs", "time_against_workers"}
+    assert set(page.figures) == {"learning_curves", "candidate_costs", "time_against_workers", "timeline"}
     assert page.description.startswith("**PROMOTE")
     assert "not known" in page.html
 
