@@ -7,23 +7,20 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
-from importlib import resources
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator import __version__
 from orchestrator.cli.console import Narrator
-from orchestrator.errors import ConfigError, PriceError, UnknownExperimentError
+from orchestrator.errors import ConfigError, UnknownExperimentError
 
 if TYPE_CHECKING:
-    from orchestrator.cost.prices import PriceTable
     from orchestrator.cost.rates import RateCard
-    from orchestrator.cost.spot import SpotMarket
     from orchestrator.experiment import Experiment
     from orchestrator.ports import Evidence, ReviewPage, TrialRunner
     from orchestrator.results import DataSummary, Outcome, Verdict
-    from orchestrator.spec import ExperimentSpec, PricingSpec
+    from orchestrator.spec import AlertSpec, ExperimentSpec
     from orchestrator.tracking.journal import Journal, JournalView
     from orchestrator.tracking.mlflow_tracker import MlflowTracker
 
@@ -37,48 +34,9 @@ def utc_now() -> datetime:
 
 def rates_of(spec: ExperimentSpec) -> RateCard:
     """All prices of a config, today. Raises PriceError."""
-    from orchestrator.cost.prices import parse_price_table
-    from orchestrator.cost.rates import rate_card
-    from orchestrator.cost.transfer import parse_transfer_table
+    from orchestrator.config import rates
 
-    today = _today()
-    listed = parse_transfer_table(_shipped("transfer_prices.csv"), "orchestrator's transfer prices", today=today)
-    shipped = parse_price_table(_shipped("price_table.csv"), "orchestrator's price table", today=today)
-    if spec.pricing.catalogue is None:
-        return rate_card(spec.pricing, shipped, listed, today, spot=_spot_history(spec.pricing.spot.history))
-    table = _catalogue_of(spec.pricing, spec.pricing.catalogue, today)
-    spot = _spot_history(spec.pricing.spot.history)
-    return rate_card(spec.pricing, table, listed, today, reference=shipped, spot=spot)
-
-
-def _shipped(name: str) -> str:
-    return resources.files("orchestrator.cost").joinpath(name).read_text(encoding="utf-8")
-
-
-def _catalogue_of(pricing: PricingSpec, path: str, today: date) -> PriceTable:
-    from orchestrator.cost.catalogue import parse_prices
-
-    text = _own_text(path, "pricing.catalogue", "of prices")
-    stated = None if pricing.catalogue_date is None else date.fromisoformat(pricing.catalogue_date)
-    return parse_prices(text, path, cloud=pricing.catalogue_cloud, date=stated, today=today)
-
-
-def _spot_history(path: str | None) -> SpotMarket | None:
-    from orchestrator.cost.availability import parse_availability
-
-    return None if path is None else parse_availability(_own_text(path, "pricing.spot.history", "of runs"), path)
-
-
-def _own_text(path: str, key: str, content: str) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise PriceError(f"{key} {path} cannot be read ({reason}); name a CSV file {content}") from error
-
-
-def _today() -> date:
-    return utc_now().date()
+    return rates.rates_of(spec, utc_now().date())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,14 +73,18 @@ def open_experiment(
     *,
     config: str,
     narrator: Narrator,
+    overrides: Sequence[str] = (),
     draining: Callable[[], bool] = lambda: False,
 ) -> Iterator[tuple[Experiment, MlflowTracker]]:
     """The experiment with its journal locked and its mirror running; both closed at the end, whatever happens.
+
+    ``config`` and ``overrides`` are what the user gave, for the record.
 
     Raises: LockedError: another process owns the run folder. JournalError: it cannot be used.
     """
     from orchestrator.evidence import require_own_evidence
     from orchestrator.experiment import Experiment
+    from orchestrator.operations.alerts import Webhooks
     from orchestrator.tracking.journal import Journal, run_folder
     from orchestrator.tracking.mlflow_tracker import MlflowTracker
 
@@ -130,8 +92,10 @@ def open_experiment(
         for warning in journal.view.warnings:
             narrator.warn(warning)
         require_own_evidence(located.summary, journal.view.results)
-        _record_start(journal, spec, located.summary, config)
-        tracker = MlflowTracker(spec.tracking.uri)
+        _record_start(journal, spec, located.summary, config, overrides)
+        tracker = MlflowTracker(spec.tracking.uri, journal=journal.path.absolute())
+        spec = replace(spec, alerts=channels_of(spec, config))
+        notifier = Webhooks(spec.name, spec.alerts)
         try:
             yield (
                 Experiment(
@@ -143,31 +107,57 @@ def open_experiment(
                     console=narrator,
                     render=render_review,
                     now=lambda: utc_now().isoformat(timespec="seconds"),
+                    notifier=notifier,
                     draining=draining,
                 ),
                 tracker,
             )
         finally:
-            fault = tracker.close()
-            if fault is not None:
-                narrator.warn(fault)
+            for fault in (tracker.close(), notifier.close()):
+                if fault is not None:
+                    narrator.warn(fault)
 
 
-def _record_start(journal: Journal, spec: ExperimentSpec, data: DataSummary, config: str) -> None:
-    """One ``experiment`` record per change of what is asked, not one per command."""
+def channels_of(spec: ExperimentSpec, config: str) -> tuple[AlertSpec, ...]:
+    """Where alerts go: a journal keeps no address that may be a password, so those come from the config file again."""
+    from orchestrator.config import load_config
+    from orchestrator.spec.alerts import is_masked, without_secrets
+
+    if not any(is_masked(alert.url) for alert in spec.alerts):
+        return spec.alerts
+    named = tuple(alert for alert in spec.alerts if not is_masked(alert.url))
+    try:
+        loaded = load_config(Path(config))
+    except ConfigError:  # moved or changed since: those that name a variable are left
+        return named
+    is_own = loaded.name == spec.name and without_secrets(loaded.alerts) == spec.alerts
+    return loaded.alerts if is_own else named
+
+
+def _record_start(
+    journal: Journal, spec: ExperimentSpec, data: DataSummary, config: str, overrides: Sequence[str]
+) -> None:
+    """One ``experiment`` record per change of what is asked, not one per command; no secrets."""
+    from orchestrator.spec import without_secrets
+
+    spec = replace(spec, alerts=without_secrets(spec.alerts))
     if any(entry.kind == "experiment" for entry in journal.view.entries):
         view = journal.view
         if (view.spec, view.data, view.versions) == (spec, data, versions()):
             return
-    journal.append("experiment", {"spec": spec, "data": data, "versions": versions(), "config": config})
+    given = {"overrides": list(overrides)} if overrides else {}
+    journal.append("experiment", {"spec": spec, "data": data, "versions": versions(), "config": config, **given})
 
 
 def render_review(spec: ExperimentSpec, data: DataSummary, evidence: Evidence, verdict: Verdict) -> ReviewPage:
     """The page of a verdict, with the latest outcome beside it when there is one."""
+    from orchestrator.cli.report import history_of
     from orchestrator.report.page import review_page
 
     outcome = evidence.outcomes[-1] if evidence.outcomes else None
-    return review_page(spec, data, evidence.results, verdict, outcome=outcome, reads=evidence.data_reads)
+    return review_page(
+        spec, data, evidence.results, verdict, outcome=outcome, reads=evidence.data_reads, history=history_of(evidence)
+    )
 
 
 def ray_sweep_runner(
@@ -204,13 +194,14 @@ def ray_sweep_runner(
 
 
 def read_experiment(
-    experiment: str, runs_dir: str, overrides: Sequence[str] = ()
+    experiment: str, runs_dir: str, overrides: Sequence[str] = (), tracking_uri: str | None = None
 ) -> tuple[ExperimentSpec, JournalView]:
     """An experiment by name, run folder or config file, with overrides on the config it was last run with.
 
-    One found by name or folder goes on where it was found, though it may have been recorded from another folder.
+    One found by name or folder goes on where it was found, though it may have been recorded from another folder. With
+    a tracking URI its journal comes from that MLflow store alone; the view's path is then only where one would lie.
 
-    Raises: UnknownExperimentError, ConfigError, JournalError.
+    Raises: UnknownExperimentError, ConfigError, JournalError. TrackingError: the store cannot be used.
     """
     from orchestrator.config import load_config, override_spec
     from orchestrator.tracking.journal import Journal, run_folder
@@ -218,7 +209,12 @@ def read_experiment(
     path = Path(experiment)
     if path.suffix in {".yaml", ".yml"}:
         spec = load_config(path, overrides)
-        return spec, Journal.read(run_folder(spec.runs_dir, spec.name))
+        folder = run_folder(spec.runs_dir, spec.name)
+        return spec, Journal.read(folder) if tracking_uri is None else _fetched(tracking_uri, spec.name, folder)
+    if tracking_uri is not None:
+        view = _fetched(tracking_uri, experiment, run_folder(runs_dir, experiment))
+        spec = override_spec(view.spec, overrides, source=experiment)
+        return replace(spec, runs_dir=runs_dir, tracking=replace(spec.tracking, uri=tracking_uri)), view
     # os.path, because Path.exists raises where a folder may not be entered.
     is_folder = len(path.parts) > 1 or os.path.exists(path / "journal.jsonl")
     folder = path if is_folder else run_folder(runs_dir, experiment)
@@ -228,6 +224,19 @@ def read_experiment(
         raise UnknownExperimentError(f"{error} (runs folder: {folder.parent.absolute()})") from error
     spec = override_spec(view.spec, overrides, source=experiment)
     return replace(spec, runs_dir=str(view.path.parent.parent)), view
+
+
+def _fetched(uri: str, name: str, folder: Path) -> JournalView:
+    """The journal that a store keeps of an experiment; its chain and seal were checked. Raises TrackingError."""
+    from orchestrator.tracking.journal import FILE_NAME, Journal
+    from orchestrator.tracking.mlflow_store import check_store
+    from orchestrator.tracking.review_store import fetch_journal
+
+    fault = check_store(uri)
+    if fault is not None:
+        raise ConfigError("--tracking-uri", (fault,))
+    content, _ = fetch_journal(uri, name)
+    return Journal.parse(folder / FILE_NAME, content)
 
 
 def register_model(spec: ExperimentSpec, located: LocatedData, outcome: Outcome, tracker: MlflowTracker) -> None:

@@ -105,7 +105,7 @@ def read_experiment_points(
     """
     from orchestrator.cli.compose import read_experiment
     from orchestrator.evidence import usable_results
-    from orchestrator.subsets import subset_size
+    from orchestrator.subsets import target_size
 
     spec, view = read_experiment(experiment, runs_dir)
     asked: CurveMetric = metric or spec.decision.metric
@@ -117,7 +117,7 @@ def read_experiment_points(
     points = {
         name: _points_of(results, name, asked, view.data.n_validation) for name, results in own.items() if results
     }
-    return points, float(subset_size(view.data.n_train, spec.full_run.fraction))
+    return points, float(target_size(view.data.n_train, spec.full_run.fraction))
 
 
 def _points_of(results: Sequence[TrialResult], name: str, metric: CurveMetric, n_validation: int) -> Points:

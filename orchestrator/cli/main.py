@@ -11,13 +11,17 @@ import click
 from orchestrator import __version__
 from orchestrator.cli.bench_io import bench_io_command
 from orchestrator.cli.check_data import check_data_command
+from orchestrator.cli.checklist import checklist_command
+from orchestrator.cli.drill import alert_group, drill_command
 from orchestrator.cli.fit import fit_command
+from orchestrator.cli.graph import graph
 from orchestrator.cli.judge import decide_command, what_if
 from orchestrator.cli.ledger import history, status
 from orchestrator.cli.measure import config_group, plan, sweep
 from orchestrator.cli.prepare import prepare_command
 from orchestrator.cli.report import report, ui
 from orchestrator.cli.scale import approve, promote, reject
+from orchestrator.cli.watch import watch
 from orchestrator.errors import OrchestratorError
 
 _EPILOG = """\b
@@ -62,7 +66,8 @@ def cli() -> None:
 
 for command in (
     prepare_command, check_data_command, bench_io_command, plan, sweep, decide_command, what_if, fit_command, report,
-    ui, status, approve, reject, promote, history, config_group,
+    ui, graph, status, checklist_command, watch, approve, reject, promote, drill_command, alert_group, history,
+    config_group,
 ):  # fmt: skip
     cli.add_command(command)
 

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -19,8 +19,10 @@ from orchestrator.cli.console import Narrator
 from orchestrator.cli.options import config_argument, exit_code_option, format_option, overrides_argument
 
 if TYPE_CHECKING:
+    from orchestrator.cli.compose import LocatedData
     from orchestrator.experiment import Experiment
-    from orchestrator.results import Approval, Verdict
+    from orchestrator.results import Approval, SweepEnd, Verdict
+    from orchestrator.spec import ExperimentSpec
     from orchestrator.tracking.mlflow_tracker import MlflowTracker
 
 
@@ -47,8 +49,11 @@ def plan(config: str, overrides: tuple[str, ...], form: str) -> None:
 @overrides_argument
 @exit_code_option
 @click.option("--dry-run", is_flag=True, help="Only plan; the same as `plan`.")
+@click.option("--wait", is_flag=True, help="After a PROMOTE wait for its answer, in MLflow or by `approve`.")
 @click.pass_context
-def sweep(context: click.Context, config: str, overrides: tuple[str, ...], exit_code: bool, dry_run: bool) -> None:
+def sweep(
+    context: click.Context, config: str, overrides: tuple[str, ...], exit_code: bool, dry_run: bool, wait: bool
+) -> None:
     """Measure on small fractions, forecast, price, and give the verdict.
 
     Ctrl-C lets running trials end and stops; a second Ctrl-C stops at once. The same command goes on where it was.
@@ -56,15 +61,31 @@ def sweep(context: click.Context, config: str, overrides: tuple[str, ...], exit_
     if dry_run:
         context.invoke(plan, config=config, overrides=overrides, form="table")
         return
+    from orchestrator.cli.scale import promote_after_answer
+    from orchestrator.config import load_config
+    from orchestrator.report.markdown import verdict_text
+
+    spec = load_config(Path(config), overrides)
+    with Narrator() as narrator:
+        located, experiment, tracker, verdict = _swept(spec, config, overrides, narrator)
+    click.echo(verdict_text(verdict))
+    _tell_where_to_look(experiment, tracker)
+    view = experiment.journal.view
+    if wait and verdict.kind == "PROMOTE" and view.approval is None:
+        promote_after_answer(spec, located, narrator, config=config)
+    if exit_code:
+        sys.exit(exit_code_of(verdict, view.approval, view.sweep_end))
+
+
+def _swept(
+    spec: ExperimentSpec, config: str, overrides: Sequence[str], narrator: Narrator
+) -> tuple[LocatedData, Experiment, MlflowTracker, Verdict]:
+    """The sweep, and the full run when the config promotes by itself. Raises SystemExit: the user stopped it."""
     from orchestrator.cli.compose import locate_data, open_experiment, ray_sweep_runner
     from orchestrator.cli.preflight import preflight, require_rows
     from orchestrator.cli.scale import promote_when_allowed
-    from orchestrator.config import load_config
     from orchestrator.experiment import sweep as run_sweep
-    from orchestrator.report.markdown import verdict_text
 
-    narrator = Narrator()
-    spec = load_config(Path(config), overrides)
     preflight(spec, config)
     narrator.say(f"experiment {spec.name}: preparing data from {spec.data.source}")
     located = locate_data(spec, narrator.say)
@@ -74,23 +95,26 @@ def sweep(context: click.Context, config: str, overrides: tuple[str, ...], exit_
         f"{len(summary.class_counts)} classes, fingerprint {summary.fingerprint[:12]}"
     )
     require_rows(spec, config, summary)
-    with _drain_on_interrupt(narrator) as drain:
-        with open_experiment(spec, located, config=config, narrator=narrator, draining=drain.is_asked) as (
-            experiment,
-            tracker,
-        ):
-            verdict = run_sweep(experiment, ray_sweep_runner(spec, located, config, drain.is_asked))
-            if verdict is None:
-                sys.exit(130)
-            promote_when_allowed(experiment, located, tracker, verdict)
-        click.echo(verdict_text(verdict))
-        _tell_where_to_look(experiment, tracker)
-    if exit_code:
-        sys.exit(exit_code_of(verdict, experiment.journal.view.approval))
+    with (
+        _drain_on_interrupt(narrator) as drain,
+        open_experiment(
+            spec, located, config=config, narrator=narrator, overrides=overrides, draining=drain.is_asked
+        ) as (experiment, tracker),
+    ):
+        verdict = run_sweep(experiment, ray_sweep_runner(spec, located, config, drain.is_asked))
+        if verdict is None:
+            sys.exit(130)
+        promote_when_allowed(experiment, located, tracker, verdict, narrator)
+    return located, experiment, tracker, verdict
 
 
-def exit_code_of(verdict: Verdict, approval: Approval | None) -> int:
-    """0 promote, 10 hold, 11 reject (the verdict, or a person's answer to it), 12 promote that awaits its answer."""
+def exit_code_of(verdict: Verdict, approval: Approval | None, end: SweepEnd | None = None) -> int:
+    """0 promote, 10 hold, 11 reject (the verdict, or a person's answer to it), 12 promote that awaits its answer.
+
+    20 where a cap ended the sweep before the verdict was settled.
+    """
+    if verdict.kind == "HOLD" and end is not None and end.cause == "cap reached":
+        return 20
     if verdict.kind == "PROMOTE":
         if approval is None or approval.inputs_digest != verdict.inputs_digest:
             return 12

@@ -17,6 +17,11 @@ overrides_argument = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE].
 runs_dir_option = click.option(
     "--runs-dir", default="runs", show_default=True, help="Folder of the journals, for an EXPERIMENT given by name."
 )
+tracking_uri_option = click.option(
+    "--tracking-uri",
+    metavar="URI",
+    help="Read the journal that this MLflow store keeps of EXPERIMENT, given by name, instead of a run folder.",
+)
 format_option = click.option(
     "--format",
     "form",
@@ -26,7 +31,9 @@ format_option = click.option(
     help="Output form.",
 )
 exit_code_option = click.option(
-    "--exit-code", is_flag=True, help="Also tell the verdict by exit code: 10 hold, 11 reject, 12 awaits approval."
+    "--exit-code",
+    is_flag=True,
+    help="Also tell the verdict by exit code: 10 hold, 11 reject, 12 awaits approval, 20 a cap was reached.",
 )
 
 

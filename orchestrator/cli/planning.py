@@ -8,16 +8,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from orchestrator.checklist import WORTH_IT, checklist
+from orchestrator.candidates import MIN_SIZES
+from orchestrator.checklist import WORTH_IT
+from orchestrator.cli.checklist import of_model
 from orchestrator.cost.full_run import hourly_usd
 from orchestrator.cost.rates import RateCard
 from orchestrator.errors import EvidenceError, UnknownExperimentError
-from orchestrator.evidence import usable_results
 from orchestrator.experiment import decide_on
 from orchestrator.intervals import format_usd
-from orchestrator.planner import estimate_sweep, plan_grid, remaining
+from orchestrator.planner import estimate_sweep, plan_grid, remaining, starting_design
 from orchestrator.report.markdown import bill_text
-from orchestrator.results import CandidateForecast, CheckItem, DataSummary, TrialResult
+from orchestrator.report.wording import duration
+from orchestrator.results import CheckItem, DataSummary, TrialResult, Verdict
 from orchestrator.spec import ExperimentSpec, TrialSpec, trial_key
 from orchestrator.tracking.journal import Journal, JournalView, run_folder
 from orchestrator.tracking.records import to_plain
@@ -33,11 +35,13 @@ def describe_plan(spec: ExperimentSpec, data: DataSummary, rates: RateCard, form
     left = remaining(trials, done, lambda trial: trial_key(spec, data.fingerprint, trial))
     estimate = estimate_sweep(left, results, data)
     disk_gb = _peak_disk_bytes(spec, data, checkpoint_bytes) / 1e9
+    at_most = "at most " if spec.sweep.strategy == "adaptive" else ""
     unknown = "unknown until a trial of each model has run"
     facts = {
         "experiment": spec.name,
         "data": f"{data.n_train:,} training + {data.n_validation:,} validation rows, {data.fingerprint[:12]}",
-        "trials": f"{len(trials)} planned, {len(trials) - len(left)} measured, {len(left)} to run",
+        "trials": f"{len(trials)} planned, {len(trials) - len(left)} measured, {at_most}{len(left)} to run",
+        "first verdict": _first_verdict(_until_first_verdict(spec, data, left), results, data),
         "sweep dollars left": format_usd(estimate.cost_usd) if estimate.cost_usd is not None else unknown,
         "sweep hours left": f"{estimate.hours:.2f}, one trial at a time" if estimate.hours is not None else unknown,
         "peak disk": _storage_text(disk_gb, rates, has_checkpoints=bool(checkpoint_bytes)),
@@ -52,8 +56,9 @@ def describe_plan(spec: ExperimentSpec, data: DataSummary, rates: RateCard, form
         ),
         "cap": format_usd(spec.budget.max_cost_usd) if spec.budget.max_cost_usd else "none (budget.max_cost_usd)",
     }
-    forecast, why_not = _forecast_bill(spec, data, view, rates)
-    checks = [item for model in spec.models for item in _measured_so_far(spec, data, results, trials, model.name)]
+    verdict, why_not = _verdict_so_far(spec, data, view, rates)
+    forecast = None if verdict is None else verdict.best
+    checks = [item for model in spec.models for item in _measured_so_far(spec, data, view, verdict, model.name)]
     if form == "json":
         lists = {"trials": to_plain(list(trials)), "checklist": to_plain(list(checks))}
         return json.dumps({"facts": facts, **lists, "full_run": to_plain(forecast)}, indent=2)
@@ -68,14 +73,32 @@ def describe_plan(spec: ExperimentSpec, data: DataSummary, rates: RateCard, form
 
 
 def _measured_so_far(
-    spec: ExperimentSpec, data: DataSummary, results: Sequence[TrialResult], trials: Sequence[TrialSpec], model: str
+    spec: ExperimentSpec, data: DataSummary, view: JournalView | None, verdict: Verdict | None, model: str
 ) -> list[CheckItem]:
     """The checklist of one model without the item that needs a verdict."""
-    own = [trial for trial in trials if trial.model == model]
-    failed = sum(result.status == "failed" and result.trial in own for result in results)
-    usable = usable_results(spec, data, results, model)
-    items = checklist(spec, data, usable, planned=own, n_failed=failed, probability=0.0)
+    bands = () if verdict is None else verdict.curves
+    backtest = next((band.backtest for band in bands if band.model == model), None)
+    items = of_model(spec, view, data, model, about=model, backtest=backtest).items
     return [replace(item, name=f"{model}: {item.name}") for item in items if item.name != WORTH_IT]
+
+
+def _until_first_verdict(spec: ExperimentSpec, data: DataSummary, left: Sequence[TrialSpec]) -> list[TrialSpec]:
+    """Trials without which no verdict can be given: what an adaptive sweep starts with, or the grid's first sizes."""
+    if spec.sweep.strategy == "adaptive":
+        return [trial for trial in starting_design(spec, data) if trial in left]
+    plan = plan_grid(spec, data)
+    sizes = sorted({trial.fraction for trial in plan})[:MIN_SIZES]
+    return [trial for trial in left if trial.fraction <= sizes[-1]]
+
+
+def _first_verdict(first: Sequence[TrialSpec], results: Sequence[TrialResult], data: DataSummary) -> str:
+    if not first:
+        return "its trials have run"
+    estimate = estimate_sweep(first, results, data)
+    after = f"after {len(first)} trials"
+    if estimate.hours is None or estimate.cost_usd is None:
+        return f"{after}; how long they take is unknown until one of each model has run"
+    return f"{after}, about {duration(3600 * estimate.hours)} one at a time, {format_usd(estimate.cost_usd)}"
 
 
 def _known(spec: ExperimentSpec) -> JournalView | None:
@@ -86,14 +109,14 @@ def _known(spec: ExperimentSpec) -> JournalView | None:
         return None
 
 
-def _forecast_bill(
+def _verdict_so_far(
     spec: ExperimentSpec, data: DataSummary, view: JournalView | None, rates: RateCard
-) -> tuple[CandidateForecast | None, str]:
-    """The best candidate so far with its bill, or why there is none yet."""
+) -> tuple[Verdict | None, str]:
+    """The verdict on what is measured, or why there is none yet."""
     if view is None:
         return None, "unknown until the sweep has measured how long training takes"
     try:
-        return decide_on(spec, data, view, rates).best, ""
+        return decide_on(spec, data, view, rates), ""
     except EvidenceError as error:
         return None, f"unknown: {error}"
 

@@ -111,14 +111,16 @@ def _find_module(name: str) -> ModuleSpec | str:
         found = None
     if found is None:
         return f"there is no module {head!r} in {Path.cwd()} or among the installed ones; run from the folder it is in"
+    reached = head
     for part in rest:
         folders = list(found.submodule_search_locations or ())
-        below = PathFinder.find_spec(f"{found.name}.{part}", folders)
+        # By its own name alone: a namespace package below another asks for the upper one in sys.modules.
+        below = PathFinder.find_spec(part, folders)
         if below is None:
             names = sorted(module.name for module in pkgutil.iter_modules(folders))
             listed = f"; it has: {', '.join(names[:10])}" if names else ""
-            return f"{found.name} has no module {part!r}{did_you_mean(part, names) or listed}"
-        found = below
+            return f"{reached} has no module {part!r}{did_you_mean(part, names) or listed}"
+        found, reached = below, f"{reached}.{part}"
     return found
 
 

@@ -39,7 +39,7 @@ CONFIG: dict[str, Any] = {
     "training": {"epochs": 8, "global_batch_size": 64, "learning_rate": 0.01},
     "sweep": {"fractions": [0.05, 0.1, 0.2, 0.35, 0.5], "workers": [1], "seeds": 3},
     "pricing": {"usd_per_worker_hour": 1.0},
-    "full_run": {"workers": [1]},
+    "full_run": {"workers": [1], "smaller_targets": 0},
     "decision": {"min_gain_per_dollar": 0.0, "baseline": 0.5},
 }
 

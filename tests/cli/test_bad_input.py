@@ -436,7 +436,8 @@ def test_a_name_that_no_experiment_can_have_is_refused(work: Any) -> None:
 def keep_kinds(work: Any, *kinds: str) -> None:
     """Leave only these kinds of record in the journal, as if the sweep had been stopped."""
     entries = Journal.read(work.run).entries
-    (work.run / "journal.jsonl").unlink()
+    for name in ("journal.jsonl", "journal.seal"):
+        (work.run / name).unlink()
     with Journal.open(work.run, now=lambda: datetime.now(UTC)) as journal:
         for entry in entries:
             if entry.kind in kinds:

@@ -128,9 +128,9 @@ def test_what_if_puts_the_changed_bill_beside_the_one_as_configured(measured: An
     text = ask(measured, "what-if", *SPOT_PRICES, *spot)
     found = json.loads(ask(measured, "what-if", *SPOT_PRICES, *spot, "--format", "json"))
 
-    assert re.search(r"^ +as configured +what if$", text, re.MULTILINE)
-    assert re.search(r"^in time +no deadline +\S+%$", text, re.MULTILINE)
-    assert re.search(r"^ +re-work after preemption +none +\$", text, re.MULTILINE)
+    assert re.search(r"^ +standing, as configured +what if$", text, re.MULTILINE)
+    assert re.search(r"^\* +in time +no deadline +\S+%$", text, re.MULTILINE)
+    assert re.search(r"^\* +re-work after preemption +none +\$", text, re.MULTILINE)
     assert "what if: bill of " in text
     assert "left out: " in text
     assert found["what_if"]["best"]["candidate"]["purchase"] == "spot"
@@ -211,17 +211,18 @@ def test_a_report_goes_where_it_is_asked_to_and_follows_overrides(measured: Any)
 
 
 def test_history_without_a_full_run_says_so(measured: Any) -> None:
-    assert measured.ask("history", "--runs-dir", measured.runs_dir).stdout == (
-        f"no full run has ended yet in {measured.runs_dir}\n"
+    assert measured.ask("history", "--runs-dir", measured.runs_dir).stdout.endswith(
+        f"\nno full run has ended yet in {measured.runs_dir}\n"
     )
-    assert json.loads(measured.ask("history", "--runs-dir", measured.runs_dir, "--format", "json").stdout) == []
+    found = json.loads(measured.ask("history", "--runs-dir", measured.runs_dir, "--format", "json").stdout)
+    assert (found["outcomes"], [each["event"] for each in found["decisions"]]) == ([], ["verdict PROMOTE"])
 
 
 def test_history_puts_every_outcome_beside_its_forecast(work: Any, evidence: Any) -> None:
     work.bring(evidence.outcome)
 
     text = work.ask("history", "--runs-dir", work.runs_dir).stdout
-    [entry] = json.loads(work.ask("history", "--runs-dir", work.runs_dir, "--format", "json").stdout)
+    [entry] = json.loads(work.ask("history", "--runs-dir", work.runs_dir, "--format", "json").stdout)["outcomes"]
 
     assert "digits: linear on all of the data, 1 worker, on-demand" in text
     assert len(re.findall(r"(held|missed)$", text, re.MULTILINE)) == 3
@@ -262,3 +263,79 @@ def test_progress_goes_to_standard_error_and_results_to_standard_output(work: An
     assert "prepared 1,797 rows" in found.stderr
     assert found.stdout.startswith("experiment:")
     assert os.linesep + "[" not in found.stdout
+
+
+# --- more ways to ask and to show -----------------------------------------------------------------------------------
+
+
+def test_what_if_answers_over_several_values_of_a_key_in_one_table(measured: Any) -> None:
+    before = journal_bytes(measured)
+    vary = ("--vary", "decision.min_gain_per_dollar=0,1e9", "--vary", "full_run.workers=[1],[1, 2]")
+
+    header, *rows = ask(measured, "what-if", *vary).splitlines()
+    found = json.loads(ask(measured, "what-if", *vary, "--format", "json"))
+
+    assert header.split()[:3] == ["decision.min_gain_per_dollar", "full_run.workers", "verdict"]
+    assert [re.split(r"  +", row)[:3] for row in rows] == [
+        ["0", "[1]", "PROMOTE"], ["0", "[1, 2]", "PROMOTE"], ["1e9", "[1]", "REJECT"], ["1e9", "[1, 2]", "REJECT"],
+    ]  # fmt: skip
+    assert [each["kind"] for each in found["verdicts"]] == ["PROMOTE", "PROMOTE", "REJECT", "REJECT"]
+    assert found["verdicts"][1]["values"] == {"decision.min_gain_per_dollar": "0", "full_run.workers": "[1, 2]"}
+    assert journal_bytes(measured) == before
+
+
+def test_what_if_refuses_values_that_are_none_or_too_many(measured: Any) -> None:
+    def refused(*args: str) -> str:
+        return str(measured.refused("what-if", "digits", *args, "--runs-dir", measured.runs_dir, exit_code=2))
+
+    many = ",".join(str(number) for number in range(101))
+    assert "is not KEY=V1,V2" in refused("--vary", "decision.confidence")
+    assert "is not KEY=V1,V2" in refused("--vary", "decision.confidence=0.8,,0.9")
+    assert "asks for 101 verdicts; at most 100" in refused("--vary", f"decision.min_gain_per_dollar={many}")
+    assert "decision.confidance" in refused("--vary", "decision.confidance=0.8,0.9")
+
+
+def test_what_if_tells_programs_what_differs(measured: Any) -> None:
+    found = json.loads(ask(measured, "what-if", "decision.min_gain_per_dollar=1e9", "--format", "json"))
+
+    assert found["overrides"] == ["decision.min_gain_per_dollar=1e9"]
+    assert {"quantity": "verdict", "from": "PROMOTE", "to": "REJECT"} in found["differences"]
+    assert found["standing"]["kind"] == "PROMOTE"
+
+
+def test_a_report_comes_as_markdown_and_as_records(measured: Any) -> None:
+    text = ask(measured, "report", "--format", "md")
+    path = measured.root / "report.json"
+    told = ask(measured, "report", "--format", "json", "-o", path)
+    record = json.loads(path.read_text(encoding="utf-8"))
+
+    assert text.startswith("# digits\n")
+    assert "### Decision log" in text
+    assert told.strip() == str(path)
+    assert record["verdict"]["kind"] == "PROMOTE"
+    assert len(record["evidence"]["trials"]) == measured.N_TRIALS
+    assert record["decision_log"][0]["what"].startswith("PROMOTE, probability ")
+    assert record["reproduce"]["journal_lines"] == len(journal_bytes(measured).splitlines())
+    assert not (measured.run / "report.html").exists()
+
+
+def test_the_log_of_decisions_holds_answers_and_full_runs(work: Any, evidence: Any) -> None:
+    work.bring(evidence.outcome)
+
+    log = json.loads(ask(work, "report", "--format", "json"))["decision_log"]
+
+    assert [line["what"].split(",")[0].split(":")[0] for line in log] == [
+        "PROMOTE", "approved", "full run started", "full run ended",
+    ]  # fmt: skip
+
+
+def test_decide_shows_all_candidates_when_asked(measured: Any) -> None:
+    workers = f"full_run.workers={list(range(1, 12))}"
+
+    def rows(*options: str) -> int:
+        return len(
+            re.findall(r"^ +\d* *linear .* on-demand ", ask(measured, "decide", workers, *options), re.MULTILINE)
+        )
+
+    assert rows("--all") == 11
+    assert 1 <= rows() < 11

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from orchestrator.approval import answer_template
 from orchestrator.data.prepared import open_prepared
 from orchestrator.tasks.vision import ImageClassification
 from orchestrator.tracking.mlflow_store import connect
+from orchestrator.tracking.review_store import find_run, open_store
 
 # Ray and MLflow warn of their own deprecations.
 pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.filterwarnings("default")]
@@ -40,6 +42,7 @@ def test_a_sweep_that_promotes_ends_in_an_outcome_and_a_model_that_predicts(shel
     kinds = [entry.kind for entry in view.entries]
     assert kinds[-4:] == ["verdict", "approval", "full_run_started", "outcome"]
     assert view.entries[-3].payload["by"] == "decision.approval: auto"
+    assert view.entries[-3].payload["source"] == "config"
     (outcome,) = view.outcomes
     assert outcome.training.n_train == view.data.n_train
     assert outcome.metric_hit == (
@@ -61,6 +64,32 @@ def test_a_sweep_that_promotes_ends_in_an_outcome_and_a_model_that_predicts(shel
     again = shell.journal
     assert len(again.outcomes) == 1
     assert [entry.kind for entry in again.entries].count("full_run_started") == 1
+
+
+def test_a_tag_set_in_mlflow_starts_the_full_run_that_waits_for_it(shell: Any, tmp_path: Path, wait_until: Any) -> None:
+    (tmp_path / "small.yaml").write_text(CONFIG.replace("approval: auto", "approval: review"), encoding="utf-8")
+    uri = f"sqlite:///{shell.folder}/mlflow.db"
+    assert shell.run("sweep", "small.yaml") == 0, shell.out + shell.err
+    verdict = shell.journal.verdict
+    assert verdict is not None
+
+    driver = shell.start("promote", "small", "--wait", "--timeout-s", "200")
+    wait_until(lambda: "set the tag approval of" in shell.err, tell=lambda: shell.err)
+    text = answer_template(verdict).replace("YOUR NAME", "Ada Lovelace").replace("REASON", "worth it")
+    run = find_run(open_store(uri), "small")
+    assert run is not None
+    connect(uri).set_tag(run.run_id, "approval", text)
+
+    assert driver.wait(timeout=280) == 0, shell.err
+    view = shell.journal
+    assert [entry.kind for entry in view.entries][-4:] == ["verdict", "approval", "full_run_started", "outcome"]
+    assert view.approval is not None
+    assert (view.approval.by, view.approval.source) == ("Ada Lovelace", "MLflow tag")
+    assert "full run of linear on all of the data" in shell.out
+    assert shell.run("history", "--verify") == 0, shell.out
+    assert f"MLflow's seal (line {len(view.entries)})" in shell.out
+    assert shell.run("promote", "small", "-y") == 1
+    assert "each full run needs a verdict and an approval of its own" in shell.err
 
 
 def registered_model(uri: str, accuracy: float) -> Any:
