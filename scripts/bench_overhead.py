@@ -191,7 +191,8 @@ def warm_seconds(spec: ExperimentSpec, root: Path, fingerprint: str, trials: tup
 
 def cold_seconds(config: str, overrides: list[str], folder: Path) -> float:
     """Wall time of the whole command in a new process and an empty run folder, to its verdict."""
-    command = [sys.executable, "-m", "orchestrator", "sweep", config, *overrides]
+    # The same trials as the other two: an adaptive sweep would leave some out.
+    command = [sys.executable, "-m", "orchestrator", "sweep", config, *overrides, "sweep.strategy=grid"]
     command += [f"runs_dir={folder / 'runs'}", f"tracking.uri=sqlite:///{folder / 'mlflow.db'}"]
     begun = time.perf_counter()
     subprocess.run(command, check=True, capture_output=True)

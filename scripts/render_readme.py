@@ -16,6 +16,7 @@ import json
 import re
 import sys
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ import click
 from click.testing import CliRunner
 
 from orchestrator.cli.main import cli
+from orchestrator.config.rates import rates_of
+from orchestrator.experiment import decide_on
 from orchestrator.intervals import format_usd
 from orchestrator.report.figures import learning_curves
 from orchestrator.report.markdown import verdict_text
@@ -35,6 +38,8 @@ PICTURE = EVIDENCE / "learning_curves.png"
 BENCHMARK = ROOT / "examples" / "evidence" / "learning_curves" / "benchmark.json"
 SCALING_BENCHMARK = ROOT / "examples" / "evidence" / "worker_scaling" / "benchmark.json"
 SPOT_BENCHMARK = ROOT / "examples" / "evidence" / "spot" / "benchmark.json"
+DECISIONS_BENCHMARK = ROOT / "examples" / "evidence" / "decisions" / "benchmark.json"
+PLANNER_BENCHMARK = ROOT / "examples" / "evidence" / "planner" / "benchmark.json"
 COMPARED = {
     "ours, cross-validated by data set": "this tool",
     "bma": "Bayesian model average of nine families (after Domhan et al. 2015)",
@@ -59,10 +64,11 @@ def help_of(*path: str) -> str:
 
 
 def verdict_block(view: JournalView) -> str:
-    if view.verdict is None:
-        raise SystemExit(f"{EVIDENCE}: the journal holds no verdict")
-    shown = verdict_text(view.verdict)
-    return text_block(f"$ python -m orchestrator sweep configs/cifar10.yaml\n{shown}")
+    """The verdict on the stored evidence as it is told today, at the prices of the day it was given."""
+    given = next(entry for entry in reversed(view.entries) if entry.kind == "verdict")
+    rates = rates_of(view.spec, datetime.fromisoformat(given.at).date())
+    shown = verdict_text(decide_on(view.spec, view.data, view, rates))
+    return text_block(f"$ python -m orchestrator decide examples/evidence/cifar10\n{shown}")
 
 
 def what_if_block() -> str:
@@ -187,6 +193,51 @@ def spot_block(record: dict[str, Any]) -> str:
     return lead + "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
 
 
+DECISIONS_COMPARED = {
+    "ours, a HOLD goes by its mean net value": "this tool; a HOLD goes by its expected net value",
+    "ours, a HOLD is not run": "this tool; only a PROMOTE is run",
+    "last two points, extrapolated": "last two points extrapolated, against the threshold",
+    "power law, point estimate": "point estimate of a power law, against the threshold",
+    "always": "always run",
+    "never": "never run",
+}
+
+
+def decisions_block(record: dict[str, Any]) -> str:
+    """What decisions cost on replayed curves, in short."""
+    groups = record["groups"]
+    header = ("policy", *(f"{name}: {what}" for name in groups for what in ("regret", "wrong runs", "missed")))
+    rows = [header, ("---", *("---:",) * (len(header) - 1))]
+    for name, shown in DECISIONS_COMPARED.items():
+        found = [group["policies"][name] for group in groups.values()]
+        cells = [
+            cell
+            for policy in found
+            for cell in (f"{policy['regret_of_oracle']:.0%}", f"{policy['wrong']:.0%}", f"{policy['missed']:.0%}")
+        ]
+        rows.append((shown, *cells))
+    counts = ", ".join(f"{group['cases']} of {name}" for name, group in groups.items())
+    lead = (
+        f"Should the full run have been started? Measured learning curves cut at a half, a quarter or an eighth "
+        f"({counts}), a value for each point, and full runs of $1 to $10,000 at the shipped prices. Regret is what is "
+        "given away of all that whoever knows the outcome would earn; wrong runs did not pay, missed ones would have:"
+        "\n\n"
+    )
+    return lead + "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
+
+
+def planner_block(record: dict[str, Any]) -> str:
+    """What an adaptive sweep saves on replayed curves, in short."""
+    rows = [("sweep", "same verdict as the grid", "dollars, median", "dollars, mean"), ("---", "---:", "---:", "---:")]
+    rows += [
+        (each["name"], f"{each['agreement']:.0%}", f"{each['median_share']:.0%}", f"{each['mean_share']:.0%}")
+        for each in record["strategies"]
+    ]
+    kinds = ", ".join(f"{n} {kind}" for kind, n in record["mixture"].items())
+    lead = f"What is left out without changing the verdict? Replayed sweeps of two models at five sizes ({kinds}):\n\n"
+    return lead + "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
+
+
 def read_json(path: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return found
@@ -202,6 +253,8 @@ def rendered(readme: str, view: JournalView) -> str:
         "learning curve benchmark": lambda: benchmark_block(read_json(BENCHMARK)),
         "worker scaling benchmark": lambda: scaling_block(read_json(SCALING_BENCHMARK)),
         "spot benchmark": lambda: spot_block(read_json(SPOT_BENCHMARK)),
+        "decisions benchmark": lambda: decisions_block(read_json(DECISIONS_BENCHMARK)),
+        "planner benchmark": lambda: planner_block(read_json(PLANNER_BENCHMARK)),
         "help": help_of,
     }
 
