@@ -66,6 +66,7 @@ def test_text_and_markdown_name_the_candidate_and_all_five(work: Any, evidence: 
 def test_drills_in_the_journal_count_and_a_failed_one_holds_the_promotion(work: Any, evidence: Any) -> None:
     work.bring(evidence.promote)
 
+    work.write({"alerts": [{"url": "$HOOK"}]})
     drilled(work)
     passed = work.ask("checklist", work.config, "--format", "json", "--exit-code")
     drilled(work, passed=False, names=("restart",))

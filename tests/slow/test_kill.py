@@ -34,7 +34,7 @@ training: {epochs: 30, global_batch_size: 32}
 sweep: {fractions: [0.1, 0.2, 0.4], workers: [1, 2], seeds: 2}
 resources: {max_concurrent_trials: 2}
 pricing: {usd_per_worker_hour: 0.05}
-full_run: {workers: [1, 2]}
+full_run: {workers: [1, 2], smaller_targets: 0}
 decision: {min_gain_per_dollar: 0.5}
 """
 

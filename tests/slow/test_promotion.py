@@ -28,7 +28,7 @@ training: {epochs: 15, global_batch_size: 32}
 sweep: {fractions: [0.05, 0.1, 0.2, 0.35, 0.5], workers: [1, 2], seeds: 3}
 resources: {max_concurrent_trials: 2}
 pricing: {usd_per_worker_hour: 0.05}
-full_run: {workers: [1, 2]}
+full_run: {workers: [1, 2], smaller_targets: 0}
 decision: {min_gain_per_dollar: 0, confidence: 0.51, approval: auto}
 """
 
