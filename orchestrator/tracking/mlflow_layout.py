@@ -22,7 +22,7 @@ A person answers on the parent run in one tag, and in no other; we write into it
 
 The parent run also keeps the journal itself and its seal, out of reach of who can write to the run folder only:
 
-    journal.seal.XXXXXXXX     number and digest of a line that was the last; X begin the digest of the first line
+    journal.seal.DIGEST       number and digest of a line that was the last; DIGEST begins that of the first line
     journal.finding           that a later journal did not hold a line sealed before; then nothing was replaced
 """
 
